@@ -1,0 +1,27 @@
+import { existsSync, readdirSync } from "node:fs";
+import { defineConfig } from "vitest/config";
+
+const packages = readdirSync("packages").filter((name) => existsSync(`packages/${name}/package.json`));
+
+/** Tests read the sources of every package: no build is needed and none can be stale. */
+const conditions = ["@thalweg/source", "module", "node", "development|production"];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    pool: "forks",
+    isolate: false,
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    projects: packages.map((name) => ({
+      extends: true as const,
+      test: {
+        name,
+        root: `packages/${name}`,
+        include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+        exclude: ["**/*.browser.test.ts", "**/node_modules/**", "**/dist/**"],
+      },
+    })),
+  },
+});
