@@ -1,0 +1,39 @@
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig } from "vitest/config";
+import { findChromium } from "./scripts/chromium.mjs";
+
+const chromium = findChromium();
+if (chromium === undefined) {
+  throw new Error("No Chromium for the browser tests: install one and set CHROME_PATH to its executable.");
+}
+
+/** Compute and canvas on SwiftShader; elsewhere than on Linux Chromium has no Vulkan, and chooses its own back end. */
+const flags =
+  process.platform === "linux"
+    ? ["--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=vulkan"]
+    : ["--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
+
+export default defineConfig({
+  resolve: { conditions: ["@thalweg/source", "module", "browser", "development|production"] },
+  // Found while the tests run it would reload the page in their midst.
+  optimizeDeps: { include: ["fast-check"] },
+  test: {
+    name: "browser",
+    include: ["packages/{tensor,autograd}/**/*.browser.test.ts"],
+    exclude: ["**/node_modules/**", "**/dist/**"],
+    testTimeout: 30_000,
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      instances: [{ browser: "chromium" }],
+      provider: playwright({
+        launchOptions: {
+          executablePath: chromium.executablePath,
+          env: chromium.env as Record<string, string>,
+          args: ["--no-sandbox", "--enable-unsafe-webgpu", ...flags],
+        },
+      }),
+    },
+  },
+});
