@@ -5,6 +5,7 @@ const packages = readdirSync("packages").filter((name) => existsSync(`packages/$
 
 /** Tests read the sources of every package: no build is needed and none can be stale. */
 const conditions = ["@thalweg/source", "module", "node", "development|production"];
+const exclude = ["**/*.browser.test.ts", "**/node_modules/**", "**/dist/**"];
 
 export default defineConfig({
   resolve: { conditions },
@@ -14,14 +15,14 @@ export default defineConfig({
     isolate: false,
     maxWorkers: 2,
     testTimeout: 30_000,
-    projects: packages.map((name) => ({
-      extends: true as const,
-      test: {
-        name,
-        root: `packages/${name}`,
-        include: ["src/**/*.test.ts", "test/**/*.test.ts"],
-        exclude: ["**/*.browser.test.ts", "**/node_modules/**", "**/dist/**"],
-      },
-    })),
+    projects: [
+      ...packages.map((name) => ({
+        extends: true as const,
+        test: { name, root: `packages/${name}`, include: ["src/**/*.test.ts", "test/**/*.test.ts"], exclude },
+      })),
+      { extends: true, test: { name: "repository", include: ["test/{architecture,examples}.test.ts"] } },
+      // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
+      { extends: true, test: { name: "packaging", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
+    ],
   },
 });

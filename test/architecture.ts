@@ -1,0 +1,263 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
+import { dirname, join, posix, relative, resolve, sep } from "node:path";
+import ts from "typescript";
+
+/** Who may import whom. A new package starts here; the order is bottom to top. */
+export const mayImport: Readonly<Record<string, readonly string[]>> = {
+  "@thalweg/tensor": [],
+  "@thalweg/autograd": ["@thalweg/tensor"],
+  "@thalweg/nn": ["@thalweg/tensor"],
+  "@thalweg/optim": ["@thalweg/tensor", "@thalweg/autograd"],
+  "@thalweg/workloads": ["@thalweg/tensor", "@thalweg/nn"],
+  "@thalweg/bench": ["@thalweg/tensor", "@thalweg/autograd", "@thalweg/nn", "@thalweg/optim", "@thalweg/workloads"],
+  thalweg: [
+    "@thalweg/tensor",
+    "@thalweg/autograd",
+    "@thalweg/nn",
+    "@thalweg/optim",
+    "@thalweg/workloads",
+    "@thalweg/bench",
+  ],
+};
+
+/** Packages that only run in Node; in all others whatever needs Node is in files named `*.node.ts`. */
+const nodeOnly: readonly string[] = ["@thalweg/bench", "thalweg"];
+
+export interface Manifest {
+  readonly name: string;
+  readonly version?: string;
+  readonly exports?: Readonly<Record<string, unknown>>;
+  readonly imports?: Readonly<Record<string, unknown>>;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+}
+
+/** A package as the rules see it: its manifest and the text of its files, by path relative to the repository. */
+export interface PackageSources {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  readonly files: ReadonlyMap<string, string>;
+}
+
+interface Import {
+  readonly from: string;
+  readonly specifier: string;
+  /** `deferred` imports (`import()`) and `type` imports cannot make a module cycle at run time. */
+  readonly kind: "value" | "deferred" | "type";
+}
+
+/** All packages of the repository, with every TypeScript file under `src`. */
+export function readPackages(root: string): readonly PackageSources[] {
+  const folders = readdirSync(join(root, "packages")).filter((name) =>
+    existsSync(join(root, "packages", name, "package.json")),
+  );
+  return folders.map((name) => {
+    const folder = posix.join("packages", name);
+    const manifest: Manifest = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8"));
+    const sources = join(root, folder, "src");
+    const paths = readdirSync(sources, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
+    const files = new Map(
+      paths.map((path) => {
+        const absolute = join(sources, path);
+        return [relative(root, absolute).split(sep).join("/"), readFileSync(absolute, "utf8")] as const;
+      }),
+    );
+    return { folder, manifest, files };
+  });
+}
+
+/** Every breach of the import rules, one sentence each, beginning with the offending path. */
+export function importOffences(packages: readonly PackageSources[]): readonly string[] {
+  return [
+    ...packages.flatMap((each) => manifestOffences(each, packages)),
+    ...packages.flatMap((each) => packageOffences(each, packages)),
+    ...packages.flatMap(cycleOffences),
+    ...cycles(new Map(Object.entries(mayImport))).map((path) => `test/architecture.ts allows the cycle ${path}`),
+  ];
+}
+
+function manifestOffences({ folder, manifest }: PackageSources, packages: readonly PackageSources[]): string[] {
+  const path = `${folder}/package.json`;
+  const allowed = mayImport[manifest.name];
+  if (allowed === undefined) return [`${path}: ${manifest.name} is not in the table of test/architecture.ts`];
+  const offences: string[] = [];
+  for (const [name, range] of Object.entries(declared(manifest))) {
+    const sibling = packages.find((other) => other.manifest.name === name);
+    if (sibling === undefined) continue;
+    if (!allowed.includes(name)) offences.push(`${path}: ${manifest.name} may not depend on ${name}`);
+    if (range !== `^${sibling.manifest.version}`) {
+      offences.push(`${path}: ${name} ${range} is not the version of this repository, ^${sibling.manifest.version}`);
+    }
+  }
+  for (const [subpath, target] of Object.entries(manifest.exports ?? {})) {
+    if (typeof target !== "object" || target === null) continue;
+    if (Object.keys(target)[0] !== "@thalweg/source") {
+      offences.push(`${path}: the export ${subpath} must begin with the condition @thalweg/source`);
+    }
+  }
+  return offences;
+}
+
+function packageOffences(each: PackageSources, packages: readonly PackageSources[]): string[] {
+  const { manifest, files } = each;
+  const imports = [...files].flatMap(([path, text]) => importsOf(path, text));
+  const offences = imports.flatMap((found) => {
+    const problem = isTest(found.from) ? reachesOut(found, each) : problemOf(found, each, packages);
+    return problem === undefined ? [] : [`${found.from}: imports "${found.specifier}", ${problem}`];
+  });
+  // A package of types is named by no import; the declarations refer to it.
+  const onlyTypes = (name: string): boolean => name.startsWith("@types/") || name === "@webgpu/types";
+  const used = new Set(imports.map(({ specifier }) => packageName(specifier)));
+  const peers = new Set(packages.flatMap((other) => Object.keys(other.manifest.peerDependencies ?? {})));
+  for (const name of Object.keys(manifest.dependencies ?? {})) {
+    // A peer of a sibling is declared by whoever provides it, and imported only by the sibling.
+    if (!used.has(name) && !peers.has(name) && !onlyTypes(name)) {
+      offences.push(`${each.folder}/package.json: depends on ${name}, which no file in src imports`);
+    }
+  }
+  return offences;
+}
+
+function problemOf(found: Import, each: PackageSources, packages: readonly PackageSources[]): string | undefined {
+  const { from, specifier } = found;
+  const { manifest, folder } = each;
+  if (specifier.startsWith(".")) {
+    if (posix.join(posix.dirname(from), specifier) === `${folder}/src/index`) {
+      return "the list of public names; import the defining file";
+    }
+    return reachesOut(found, each);
+  }
+  if (specifier.startsWith("#")) {
+    return manifest.imports?.[specifier] === undefined ? `which ${folder}/package.json does not define` : undefined;
+  }
+  if (isBuiltin(specifier)) {
+    const allowed = nodeOnly.includes(manifest.name) || from.endsWith(".node.ts");
+    return allowed ? undefined : "which a browser lacks; only files named *.node.ts may";
+  }
+  const name = packageName(specifier);
+  if (name === manifest.name) return "itself; import the defining file";
+  const sibling = packages.find((other) => other.manifest.name === name);
+  if (sibling !== undefined) {
+    if (!mayImport[manifest.name]?.includes(name)) return `which ${manifest.name} may not; arrows point one way`;
+    const subpath = `.${specifier.slice(name.length)}`;
+    if (sibling.manifest.exports?.[subpath] === undefined) return `which ${name} does not export`;
+  }
+  return declared(manifest)[name] === undefined ? `which ${folder}/package.json does not declare` : undefined;
+}
+
+function reachesOut({ from, specifier }: Import, { folder }: PackageSources): string | undefined {
+  if (!specifier.startsWith(".")) return undefined;
+  const target = posix.join(posix.dirname(from), specifier);
+  // Tests may use what the repository's own test folder offers.
+  const inside = target.startsWith(`${folder}/`) || (isTest(from) && target.startsWith("test/"));
+  return inside ? undefined : "outside its package; import the published name";
+}
+
+function cycleOffences({ files }: PackageSources): string[] {
+  const graph = new Map<string, readonly string[]>();
+  for (const [path, text] of files) {
+    const targets = importsOf(path, text)
+      .filter(({ kind, specifier }) => kind === "value" && specifier.startsWith("."))
+      .map(({ specifier }) => posix.join(posix.dirname(path), specifier))
+      .map((target) => [`${target}.ts`, `${target}/index.ts`].find((file) => files.has(file)))
+      .filter((file) => file !== undefined);
+    graph.set(path, targets);
+  }
+  return cycles(graph).map((path) => `cyclic import: ${path}`);
+}
+
+/** The cycles of a graph, each once, written as `a -> b -> a`. */
+function cycles(graph: ReadonlyMap<string, readonly string[]>): string[] {
+  const done = new Set<string>();
+  const trail: string[] = [];
+  const found: string[] = [];
+  const visit = (node: string): void => {
+    const start = trail.indexOf(node);
+    if (start >= 0) found.push([...trail.slice(start), node].join(" -> "));
+    if (start >= 0 || done.has(node)) return;
+    trail.push(node);
+    for (const next of graph.get(node) ?? []) visit(next);
+    trail.pop();
+    done.add(node);
+  };
+  for (const node of graph.keys()) visit(node);
+  return found;
+}
+
+/** All imports of a file, static, re-exporting and dynamic. */
+function importsOf(path: string, text: string): readonly Import[] {
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  const imports: Import[] = [];
+  const visit = (node: ts.Node): void => {
+    if ((ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) && node.moduleSpecifier !== undefined) {
+      const typeOnly = ts.isImportDeclaration(node) ? node.importClause?.isTypeOnly === true : node.isTypeOnly;
+      add(node.moduleSpecifier, typeOnly ? "type" : "value");
+    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      if (node.arguments[0] !== undefined) add(node.arguments[0], "deferred");
+    } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
+      add(node.argument.literal, "type");
+    }
+    ts.forEachChild(node, visit);
+  };
+  const add = (specifier: ts.Node, kind: Import["kind"]): void => {
+    if (ts.isStringLiteralLike(specifier)) imports.push({ from: path, specifier: specifier.text, kind });
+  };
+  visit(file);
+  return imports;
+}
+
+function declared(manifest: Manifest): Readonly<Record<string, string>> {
+  return { ...manifest.peerDependencies, ...manifest.optionalDependencies, ...manifest.dependencies };
+}
+
+function packageName(specifier: string): string {
+  return specifier
+    .split("/")
+    .slice(0, specifier.startsWith("@") ? 2 : 1)
+    .join("/");
+}
+
+function isTest(path: string): boolean {
+  return /\.test(-d)?\.ts$/.test(path);
+}
+
+/** Paths of all files that belong to the repository, relative to it and with forward slashes. */
+export function repositoryFiles(root: string): readonly string[] {
+  const skipped = new Set(["node_modules", "dist", ".git", ".turbo", "coverage"]);
+  const walk = (folder: string): string[] =>
+    readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+      if (skipped.has(entry.name)) return [];
+      const path = posix.join(folder, entry.name);
+      return entry.isDirectory() ? walk(path) : [path];
+    });
+  return walk(".");
+}
+
+/** Breaches of the rules on file names. */
+export function nameOffences(paths: readonly string[]): readonly string[] {
+  return paths.flatMap((path) => {
+    const name = posix.basename(path);
+    if (!/\.(ts|tsx|mjs|js)$/.test(name)) return [];
+    const stem = name.slice(0, name.indexOf("."));
+    if (/^(utils?|helpers?|common|misc)$/.test(stem)) return [`${path}: name the concept, not "${stem}"`];
+    return /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$/.test(name) ? [] : [`${path}: names are kebab-case`];
+  });
+}
+
+/**
+ * Kernels that would update floats through atomics on their bits: their sums have no fixed order, so that the same
+ * program would give other numbers each time.
+ */
+export function atomicOffences(files: ReadonlyMap<string, string>): readonly string[] {
+  return [...files].flatMap(([path, text]) =>
+    !isTest(path) &&
+    /\batomic(Add|Sub|Max|Min|Store|Exchange|CompareExchangeWeak)\b/.test(text) &&
+    /\bbitcast</.test(text)
+      ? [`${path}: atomics on the bits of floats; give the sum a fixed order`]
+      : [],
+  );
+}
+
+export const repositoryRoot = resolve(dirname(import.meta.filename), "..");
