@@ -1,0 +1,65 @@
+export { arange, eye, type NestedValues, ones, onesLike, oneHot, scalar, tensor, type TensorOptions, zeros, zerosLike } from "./create";
+export { bytesPerElement, type DType, isFloat, isInteger, type TypedArray } from "./dtype";
+export {
+  ArgumentError,
+  DeviceLostError,
+  DisposedError,
+  DTypeError,
+  formatShape,
+  invariant,
+  nearestName,
+  NonFiniteError,
+  OutOfMemoryError,
+  ShapeError,
+  ThalwegError,
+  UnsupportedError,
+} from "./errors";
+export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
+export { type DotParams } from "./primitives/dot";
+export {
+  bernoulli,
+  foldIn,
+  type Key,
+  key,
+  normal,
+  permutation,
+  permutedPositions,
+  randomBits,
+  randomIntegers,
+  split,
+  splitKeys,
+  truncatedNormal,
+  uniform,
+} from "./random";
+export { scope } from "./scope";
+export { broadcastShapes, normalizeAxes, normalizeAxis, type Shape, sameShape, sizeOf } from "./shape";
+export {
+  apply,
+  type Axes,
+  concat,
+  full,
+  identity,
+  iota,
+  type NestedNumbers,
+  type Operand,
+  placeholder,
+  type ReduceOptions,
+  stack,
+  stopGradient,
+  Tensor,
+  where,
+} from "./tensor";
+export {
+  formatPath,
+  formatStructure,
+  type MapLeaves,
+  type Tree,
+  treeFlatten,
+  treeLeaves,
+  treeMap,
+  treeMapWithPath,
+  type TreePath,
+  treeReduce,
+  type TreeStructure,
+  treeUnflatten,
+} from "./tree";

@@ -1,0 +1,135 @@
+import type { DType } from "../dtype";
+import type { NdArray } from "../reference/array";
+import type { Shape } from "../shape";
+import type { Tensor } from "../tensor";
+import type { Guard, Index } from "../view";
+
+/** What is known of a value before it exists. */
+export interface Aval {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** How an elementwise expression is written: scalars or vectors of four, and the operands' dtypes. */
+export interface ExpressionContext {
+  readonly width: 1 | 4;
+  /** Dtypes of the operands. */
+  readonly inputs: readonly DType[];
+  readonly output: DType;
+  /** A call of one of the functions in kernels/math.wgsl.ts, applied to every lane. */
+  call(name: string, ...args: readonly string[]): string;
+  /** The constant in the type and width of the expression. */
+  literal(value: number, dtype: DType): string;
+}
+
+/** Where a movement operation reads: the input's coordinates, and when there is an element at all. */
+export interface Movement {
+  readonly coordinates: readonly Index[];
+  /** All must hold, otherwise the value is the `fill` of the lowering. */
+  readonly guards: readonly (Guard | undefined)[];
+}
+
+/** How a primitive becomes a part of a kernel. The compiler knows these kinds and no primitive by name. */
+export type Lowering<P> =
+  /** Realised data, or an argument of a traced function. */
+  | { readonly kind: "leaf" }
+  /** The input itself. */
+  | { readonly kind: "alias" }
+  /** A value computed from its coordinates and from nothing else. */
+  | { readonly kind: "generator"; generate(coordinates: readonly Index[], params: P): GeneratedValue }
+  | {
+      readonly kind: "elementwise";
+      expression(args: readonly string[], context: ExpressionContext, params: P): string;
+      /** Rough cost of one element in floating-point operations, for fusion decisions. */
+      readonly cost: number;
+    }
+  | {
+      readonly kind: "movement";
+      move(output: readonly Index[], inputShape: Shape, params: P): Movement;
+      fill(params: P): number;
+    }
+  /** Data-dependent movement: the coordinate along `axis` of the first input comes from the second one. */
+  | { readonly kind: "gather"; axis(params: P): number }
+  | {
+      readonly kind: "reduction";
+      axes(params: P): readonly number[];
+      readonly combine: Combine;
+    }
+  | { readonly kind: "contraction" }
+  /** Written in other primitives; expanded before anything else happens. */
+  | { readonly kind: "composite"; expand(inputs: readonly Tensor[], params: P): Tensor };
+
+export type GeneratedValue = { readonly value: number } | { readonly index: Index };
+
+/** An associative operation on values, or on values with their positions. */
+export type Combine = "sum" | "prod" | "max" | "min" | "argmax" | "argmin";
+
+export interface RuleContext<P> {
+  readonly inputs: readonly Tensor[];
+  readonly output: Tensor;
+  readonly params: P;
+}
+
+export interface BatchContext<P> {
+  /** Which inputs carry the batch axis, as axis 0. At least one does. */
+  readonly batched: readonly boolean[];
+  readonly params: P;
+  /** Extent of the batch axis. */
+  readonly size: number;
+  /** Applies the same primitive. */
+  bind(inputs: readonly Tensor[], params: P): Tensor;
+}
+
+/**
+ * One random case for the generic suites: shapes, dtypes and params; values are drawn from `domain`.
+ */
+export interface Sample<P> {
+  readonly inputs: readonly SampleInput[];
+  readonly params: P;
+}
+
+export interface SampleInput {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Values are uniform in here; default [-2, 2]. */
+  readonly domain?: readonly [number, number];
+  /** Draw distinct values a clear distance apart: for operations with ties or kinks. */
+  readonly distinct?: boolean;
+}
+
+/** Draws integers for {@link Primitive.sample}. */
+export interface Draw {
+  integer(low: number, high: number): number;
+  pick<T>(items: readonly T[]): T;
+  shape(options?: { rank?: readonly [number, number]; extent?: readonly [number, number] }): number[];
+}
+
+/**
+ * A primitive operation: everything that the engine knows about it, in one record.
+ *
+ * `vjp` gives one cotangent per input (null: none flows), `jvp` the output's tangent (null: zero). `batch` receives
+ * inputs some of which carry a batch axis in front of their own, and returns the output with the batch axis in front.
+ */
+export interface Primitive<P = unknown> {
+  readonly name: string;
+  /** Shape and dtype of the output; throws ShapeError, DTypeError or ArgumentError. */
+  shape(inputs: readonly Aval[], params: P): Aval;
+  readonly lowering: Lowering<P>;
+  /** Plain loops in float64. */
+  reference(inputs: readonly NdArray[], params: P, output: Aval): NdArray;
+  vjp(cotangent: Tensor, context: RuleContext<P>): readonly (Tensor | null)[];
+  jvp(tangents: readonly (Tensor | null)[], context: RuleContext<P>): Tensor | null;
+  batch(inputs: readonly Tensor[], context: BatchContext<P>): Tensor;
+  /** A random valid case, for the suites that run over all primitives. */
+  sample(draw: Draw): Sample<P>;
+}
+
+/** Types a record; all fields are required, so that a missing rule is a compile error. */
+export const definePrimitive = <P>(primitive: Primitive<P>): Primitive<P> => primitive;
+
+/** For integer- and boolean-valued operations: no cotangent flows back. */
+export const zeroCotangent = (_cotangent: unknown, context: { readonly inputs: readonly unknown[] }): null[] =>
+  context.inputs.map(() => null);
+
+/** For integer- and boolean-valued operations: the tangent is zero. */
+export const zeroTangent = (): null => null;

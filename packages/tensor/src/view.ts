@@ -1,0 +1,286 @@
+/**
+ * Integer index expressions: how a view finds its element.
+ *
+ * A movement operation maps the coordinates of its output to coordinates of its input. Composing such maps and
+ * simplifying the result is what makes views free: a reader computes one index, and no intermediate tensor exists.
+ *
+ * An {@link Index} is a sum of integer multiples of atoms plus a constant. Division and remainder are floor division
+ * and its remainder; the rules below are identities of floor arithmetic, so they hold for negative values too.
+ */
+
+/** A term's indivisible part. */
+export type Atom =
+  | { readonly kind: "variable"; readonly key: string; readonly low: number; readonly high: number }
+  | { readonly kind: "quotient"; readonly key: string; readonly of: Index; readonly divisor: number }
+  | { readonly kind: "remainder"; readonly key: string; readonly of: Index; readonly divisor: number };
+
+export interface Term {
+  readonly factor: number;
+  readonly atom: Atom;
+}
+
+export interface Index {
+  readonly terms: readonly Term[];
+  readonly constant: number;
+  /** Smallest and largest value, both attained or overestimated. */
+  readonly low: number;
+  readonly high: number;
+  readonly key: string;
+}
+
+/** A condition on an index: inside `[low, high)`, or divisible by `divisor`. */
+export type Guard =
+  | { readonly kind: "range"; readonly index: Index; readonly low: number; readonly high: number }
+  | { readonly kind: "divisible"; readonly index: Index; readonly divisor: number };
+
+function atomBounds(atom: Atom): [number, number] {
+  switch (atom.kind) {
+    case "variable":
+      return [atom.low, atom.high];
+    case "quotient":
+      return [Math.floor(atom.of.low / atom.divisor), Math.floor(atom.of.high / atom.divisor)];
+    case "remainder":
+      return [0, atom.divisor - 1];
+  }
+}
+
+function make(terms: readonly Term[], constant: number): Index {
+  let low = constant;
+  let high = constant;
+  for (const { factor, atom } of terms) {
+    const [a, b] = atomBounds(atom);
+    low += Math.min(factor * a, factor * b);
+    high += Math.max(factor * a, factor * b);
+  }
+  const key = `${terms.map(({ factor, atom }) => `${factor}*${atom.key}`).join("+")}+${constant}`;
+  return { terms, constant, low, high, key };
+}
+
+/** Adds up equal atoms, and turns `d·(x div d) + (x mod d)` back into `x`. */
+function collect(terms: readonly Term[], constant: number): Index {
+  const factors = new Map<string, Term>();
+  let sum = constant;
+  const addTerm = (factor: number, atom: Atom): void => {
+    const total = (factors.get(atom.key)?.factor ?? 0) + factor;
+    if (total === 0) factors.delete(atom.key);
+    else factors.set(atom.key, { factor: total, atom });
+  };
+  for (const { factor, atom } of terms) addTerm(factor, atom);
+  let merged = true;
+  while (merged) {
+    merged = false;
+    for (const { factor, atom } of factors.values()) {
+      if (atom.kind !== "remainder") continue;
+      const partner = factors.get(quotientKey(atom.of, atom.divisor));
+      if (partner === undefined || partner.factor !== factor * atom.divisor) continue;
+      factors.delete(atom.key);
+      factors.delete(partner.atom.key);
+      for (const term of atom.of.terms) addTerm(term.factor * factor, term.atom);
+      sum += atom.of.constant * factor;
+      merged = true;
+      break;
+    }
+  }
+  const sorted = [...factors.values()].sort((a, b) => (a.atom.key < b.atom.key ? -1 : a.atom.key > b.atom.key ? 1 : 0));
+  return make(sorted, sum);
+}
+
+const quotientKey = (of: Index, divisor: number): string => `(${of.key}/${divisor})`;
+const remainderKey = (of: Index, divisor: number): string => `(${of.key}%${divisor})`;
+
+export const constantIndex = (value: number): Index => make([], value);
+
+/** A variable that takes the values `low` to `high`, both included. */
+export const variableIndex = (name: string, low: number, high: number): Index =>
+  low === high ? constantIndex(low) : make([{ factor: 1, atom: { kind: "variable", key: name, low, high } }], 0);
+
+export function addIndex(...parts: readonly Index[]): Index {
+  return collect(
+    parts.flatMap((part) => part.terms),
+    parts.reduce((sum, part) => sum + part.constant, 0),
+  );
+}
+
+export function scaleIndex(index: Index, factor: number): Index {
+  if (factor === 0) return constantIndex(0);
+  if (factor === 1) return index;
+  return make(
+    index.terms.map((term) => ({ factor: term.factor * factor, atom: term.atom })),
+    index.constant * factor,
+  );
+}
+
+export const offsetIndex = (index: Index, offset: number): Index => make(index.terms, index.constant + offset);
+
+/** Splits into the part whose factors are multiples of `divisor`, divided by it, and the rest. */
+function extract(index: Index, divisor: number): { whole: Index; rest: Index } {
+  const whole: Term[] = [];
+  const rest: Term[] = [];
+  for (const term of index.terms) {
+    if (term.factor % divisor === 0) whole.push({ factor: term.factor / divisor, atom: term.atom });
+    else rest.push(term);
+  }
+  const constant = Math.floor(index.constant / divisor);
+  return { whole: make(whole, constant), rest: make(rest, index.constant - constant * divisor) };
+}
+
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? Math.abs(a) : greatestCommonDivisor(b, a % b));
+
+/**
+ * `index = g·coarse + fine` with `0 <= fine < g` for a `g > 1` that divides `divisor`; then both quotient and remainder
+ * by `divisor` are those of `coarse` by `divisor / g`.
+ */
+function coarsen(index: Index, divisor: number): { g: number; coarse: Index; fine: Index } | undefined {
+  const candidates = new Set(index.terms.map(({ factor }) => greatestCommonDivisor(factor, divisor)));
+  for (const g of [...candidates].sort((a, b) => b - a)) {
+    if (g <= 1) continue;
+    const { whole, rest } = extract(index, g);
+    if (rest.low >= 0 && rest.high < g) return { g, coarse: whole, fine: rest };
+  }
+  return undefined;
+}
+
+/** Floor division by a positive integer. */
+export function divideIndex(index: Index, divisor: number): Index {
+  if (divisor === 1) return index;
+  const { whole, rest } = extract(index, divisor);
+  return addIndex(whole, quotientOfRest(rest, divisor));
+}
+
+function quotientOfRest(rest: Index, divisor: number): Index {
+  if (rest.low >= 0 && rest.high < divisor) return constantIndex(0);
+  const parts = coarsen(rest, divisor);
+  if (parts !== undefined) return divideIndex(parts.coarse, divisor / parts.g);
+  const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
+  if (only !== undefined && only.factor === 1) {
+    const { atom } = only;
+    if (atom.kind === "quotient") return divideIndex(atom.of, atom.divisor * divisor);
+    if (atom.kind === "remainder" && atom.divisor % divisor === 0) {
+      return remainderIndex(divideIndex(atom.of, divisor), atom.divisor / divisor);
+    }
+  }
+  const low = Math.floor(rest.low / divisor);
+  if (low === Math.floor(rest.high / divisor)) return constantIndex(low);
+  return make([{ factor: 1, atom: { kind: "quotient", key: quotientKey(rest, divisor), of: rest, divisor } }], 0);
+}
+
+/** The remainder of floor division by a positive integer, in `[0, divisor)`. */
+export function remainderIndex(index: Index, divisor: number): Index {
+  if (divisor === 1) return constantIndex(0);
+  const { rest } = extract(index, divisor);
+  if (rest.low >= 0 && rest.high < divisor) return rest;
+  const parts = coarsen(rest, divisor);
+  if (parts !== undefined) {
+    return addIndex(scaleIndex(remainderIndex(parts.coarse, divisor / parts.g), parts.g), parts.fine);
+  }
+  const only = rest.constant === 0 && rest.terms.length === 1 ? rest.terms[0] : undefined;
+  if (only !== undefined && only.factor === 1 && only.atom.kind === "remainder" && only.atom.divisor % divisor === 0) {
+    return remainderIndex(only.atom.of, divisor);
+  }
+  const quotient = Math.floor(rest.low / divisor);
+  if (quotient === Math.floor(rest.high / divisor)) return offsetIndex(rest, -quotient * divisor);
+  return make([{ factor: 1, atom: { kind: "remainder", key: remainderKey(rest, divisor), of: rest, divisor } }], 0);
+}
+
+/** Replaces variables by name and simplifies again. */
+export function substitute(index: Index, replacements: ReadonlyMap<string, Index>): Index {
+  if (!mentions(index, replacements)) return index;
+  return addIndex(
+    constantIndex(index.constant),
+    ...index.terms.map(({ factor, atom }) => {
+      switch (atom.kind) {
+        case "variable": {
+          const replacement = replacements.get(atom.key);
+          return replacement === undefined ? make([{ factor, atom }], 0) : scaleIndex(replacement, factor);
+        }
+        case "quotient":
+          return scaleIndex(divideIndex(substitute(atom.of, replacements), atom.divisor), factor);
+        case "remainder":
+          return scaleIndex(remainderIndex(substitute(atom.of, replacements), atom.divisor), factor);
+      }
+    }),
+  );
+}
+
+const mentions = (index: Index, names: { has(name: string): boolean }): boolean =>
+  index.terms.some(({ atom }) => (atom.kind === "variable" ? names.has(atom.key) : mentions(atom.of, names)));
+
+/** Does the value depend on the variable? */
+export const dependsOn = (index: Index, name: string): boolean => mentions(index, { has: (other) => other === name });
+
+/** The names of all variables. */
+export function variablesOf(index: Index, into: Set<string> = new Set()): Set<string> {
+  for (const { atom } of index.terms) {
+    if (atom.kind === "variable") into.add(atom.key);
+    else variablesOf(atom.of, into);
+  }
+  return into;
+}
+
+/**
+ * The factor with which the variable enters if it enters linearly; 0 if it does not enter; undefined otherwise.
+ */
+export function linearFactor(index: Index, name: string): number | undefined {
+  let factor = 0;
+  for (const term of index.terms) {
+    if (term.atom.kind === "variable") {
+      if (term.atom.key === name) factor += term.factor;
+    } else if (dependsOn(term.atom.of, name)) return undefined;
+  }
+  return factor;
+}
+
+/** Is every factor, and the constant, a multiple of `divisor`? Then so is the value. */
+export const isMultipleOf = (index: Index, divisor: number): boolean =>
+  index.constant % divisor === 0 && index.terms.every(({ factor }) => factor % divisor === 0);
+
+/** Row-major position of coordinates in a shape. */
+export function linearize(coordinates: readonly Index[], shape: readonly number[]): Index {
+  let stride = 1;
+  const parts: Index[] = [];
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    parts.push(scaleIndex(coordinates[axis] as Index, stride));
+    stride *= shape[axis] as number;
+  }
+  return addIndex(...parts);
+}
+
+/** Coordinates of a row-major position in a shape. */
+export function delinearize(position: Index, shape: readonly number[]): Index[] {
+  const coordinates = new Array<Index>(shape.length);
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const extent = shape[axis] as number;
+    // The outermost coordinate needs no remainder: a position is always inside of the shape.
+    const quotient = divideIndex(position, stride);
+    coordinates[axis] = extent === 1 ? constantIndex(0) : axis === 0 ? quotient : remainderIndex(quotient, extent);
+    stride *= extent;
+  }
+  return coordinates;
+}
+
+/** The range guard, or undefined if the bounds already prove it. */
+export const rangeGuard = (index: Index, low: number, high: number): Guard | undefined =>
+  index.low >= low && index.high < high ? undefined : { kind: "range", index, low, high };
+
+/** The divisibility guard, or undefined if the form already proves it. */
+export const divisibleGuard = (index: Index, divisor: number): Guard | undefined => {
+  const rest = remainderIndex(index, divisor);
+  return rest.terms.length === 0 && rest.constant === 0 ? undefined : { kind: "divisible", index, divisor };
+};
+
+/** The value for given values of the variables; the reference that tests compare simplified indices with. */
+export function evaluateIndex(index: Index, values: ReadonlyMap<string, number>): number {
+  return index.terms.reduce((sum, { factor, atom }) => {
+    switch (atom.kind) {
+      case "variable":
+        return sum + factor * (values.get(atom.key) ?? Number.NaN);
+      case "quotient":
+        return sum + factor * Math.floor(evaluateIndex(atom.of, values) / atom.divisor);
+      case "remainder": {
+        const value = evaluateIndex(atom.of, values);
+        return sum + factor * (value - Math.floor(value / atom.divisor) * atom.divisor);
+      }
+    }
+  }, index.constant);
+}
