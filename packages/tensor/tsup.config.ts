@@ -1,10 +1,17 @@
 import { defineConfig } from "tsup";
 
 export default defineConfig({
-  entry: { index: "src/index.ts", testing: "src/testing/index.ts" },
+  entry: {
+    index: "src/index.ts",
+    testing: "src/testing/index.ts",
+    "adapter.browser": "src/device/adapter.browser.ts",
+    "adapter.node": "src/device/adapter.node.ts",
+  },
+  // Chosen by the user's bundler or by Node, through the conditions of "imports" in package.json.
+  external: ["#adapter"],
   format: "esm",
   target: "es2022",
-  dts: true,
+  dts: { entry: { index: "src/index.ts", testing: "src/testing/index.ts" } },
   sourcemap: true,
   clean: true,
 });
