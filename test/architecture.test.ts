@@ -35,6 +35,19 @@ describe("the repository", () => {
     const lock = readFileSync(join(repositoryRoot, "package-lock.json"), "utf8");
     expect(lock.match(/"resolved": "[a-z+]+:.*/g) ?? []).toEqual([]);
   });
+
+  it("locks the packages of every platform", () => {
+    const { packages: locked } = JSON.parse(readFileSync(join(repositoryRoot, "package-lock.json"), "utf8")) as {
+      packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+    };
+    const missing = Object.entries(locked).flatMap(([location, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).filter(
+        (name) =>
+          locked[`node_modules/${name}`] === undefined && locked[`${location}/node_modules/${name}`] === undefined,
+      ),
+    );
+    expect(missing, "run node scripts/complete-lock.mjs").toEqual([]);
+  });
 });
 
 describe("the rules find", () => {

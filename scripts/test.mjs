@@ -1,0 +1,52 @@
+// npm test: all tests in Node, then those in a browser, then the packed packages. The last line sums them up.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { findChromium } from "./chromium.mjs";
+
+const root = resolve(import.meta.dirname, "..");
+const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
+const work = mkdtempSync(join(tmpdir(), "thalweg-test-"));
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+run("node", ["--project", "!packaging"]);
+if (findChromium() === undefined) {
+  console.log("\nbrowser tests skipped: no Chromium found. Install one and set CHROME_PATH to its executable.");
+  total.skipped += 1;
+} else {
+  run("browser", ["--config", "vitest.browser.config.ts"]);
+}
+run("packaging", ["--project", "packaging"]);
+
+rmSync(work, { recursive: true, force: true });
+console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ""}`);
+process.exit(total.failed > 0 ? 1 : 0);
+
+function run(name, options) {
+  const report = join(work, `${name}.json`);
+  const result = spawnSync(
+    process.execPath,
+    [vitest, "run", ...options, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    { cwd: root, stdio: ["ignore", "inherit", "inherit"] },
+  );
+  const counts = existsSync(report)
+    ? count(JSON.parse(readFileSync(report, "utf8")))
+    : { passed: 0, failed: 0, skipped: 0 };
+  // A crash of the process and an error outside of every test fail the run without failing a test.
+  if (result.status !== 0 && counts.failed === 0) counts.failed = 1;
+  for (const kind of Object.keys(total)) total[kind] += counts[kind];
+}
+
+function count({ numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults }) {
+  // A file that does not load has no tests in the report, and counts as one that failed.
+  const broken = testResults.filter(
+    ({ status, assertionResults }) =>
+      status === "failed" && assertionResults.every((assertion) => assertion.status !== "failed"),
+  );
+  return {
+    passed: numPassedTests,
+    failed: numFailedTests + broken.length,
+    skipped: numPendingTests + numTodoTests,
+  };
+}
