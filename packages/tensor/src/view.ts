@@ -71,7 +71,10 @@ function collect(terms: readonly Term[], constant: number): Index {
     merged = false;
     for (const { factor, atom } of factors.values()) {
       if (atom.kind !== "remainder") continue;
-      const partner = factors.get(quotientKey(atom.of, atom.divisor));
+      // The quotient in its simplified form: the one of (p div 4) by 3 is p div 12.
+      const quotient = divideIndex(atom.of, atom.divisor);
+      const only = quotient.constant === 0 && quotient.terms.length === 1 ? quotient.terms[0] : undefined;
+      const partner = only?.factor === 1 ? factors.get(only.atom.key) : undefined;
       if (partner === undefined || partner.factor !== factor * atom.divisor) continue;
       factors.delete(atom.key);
       factors.delete(partner.atom.key);
@@ -124,7 +127,8 @@ function extract(index: Index, divisor: number): { whole: Index; rest: Index } {
   return { whole: make(whole, constant), rest: make(rest, index.constant - constant * divisor) };
 }
 
-const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? Math.abs(a) : greatestCommonDivisor(b, a % b));
+const greatestCommonDivisor = (a: number, b: number): number =>
+  b === 0 ? Math.abs(a) : greatestCommonDivisor(b, a % b);
 
 /**
  * `index = g·coarse + fine` with `0 <= fine < g` for a `g > 1` that divides `divisor`; then both quotient and remainder

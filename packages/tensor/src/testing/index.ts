@@ -7,3 +7,6 @@
 export { elementAt, type NdArray, ndarray } from "../reference/array";
 export { type Bindings, evaluateReference } from "../reference/interpreter";
 export { erf, erfc, erfInv } from "../reference/special";
+export { type Bound, expectClose, roundTo, type ToleranceOptions, tolerance, ulpOf, unitRoundoff } from "./closeness";
+export { directionalDerivative, innerProduct } from "./difference";
+export { randomInputs, type SeededDraw, seededDraw } from "./draw";
