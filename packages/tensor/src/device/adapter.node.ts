@@ -31,10 +31,13 @@ export async function findGpu(request: AdapterRequest): Promise<FoundGpu> {
     const found = await attempt();
     if (found !== undefined) return found;
   }
+  const named = wanted !== "auto" && wanted !== "software";
   throw new UnsupportedError(
     `requestDevice: no ${wanted === "auto" ? "" : `"${wanted}" `}WebGPU adapter. Tried: ${tried.join("; ")}. ` +
-      "Install a Vulkan driver (on Debian and Ubuntu: mesa-vulkan-drivers, version 24 or later), or on Linux x64 a " +
-      `software one with "npm install webgpu ${swiftshaderPackage}".`,
+      (named
+        ? 'Use "auto", "software", or a part of a name that is there.'
+        : "Install a Vulkan driver (on Debian and Ubuntu: mesa-vulkan-drivers, version 24 or later), or on Linux x64 a " +
+          `software one with "npm install webgpu ${swiftshaderPackage}".`),
   );
 }
 
@@ -60,13 +63,16 @@ async function fromDawn(
 ): Promise<FoundGpu | undefined> {
   if (dawn === undefined) return undefined;
   const gpu = dawn.create(wanted === "auto" ? dawnFlags : [...dawnFlags, `adapter=${wanted}`]);
-  const adapter = await gpu.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
-  if (adapter !== null) return { gpu, adapter, software: isSoftware(adapter.info) };
-  tried.push(
-    wanted === "auto"
-      ? "the machine's drivers through webgpu, which found none"
-      : `webgpu's adapters, none "${wanted}"`,
-  );
+  try {
+    const adapter = await gpu.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
+    if (adapter !== null) return { gpu, adapter, software: isSoftware(adapter.info) };
+    tried.push("the machine's drivers through webgpu, which found none");
+  } catch (error) {
+    // Where a name fits none, Dawn throws and lists the adapters that there are, one in a line with its name in quotes.
+    const names = [...String(error).matchAll(/name: '(.*)'$/gm)].map(([, name]) => name);
+    const found = names.length > 0 ? `which are: ${names.join(", ")}` : `which failed (${firstLine(error)})`;
+    tried.push(`the machine's drivers through webgpu, ${found}`);
+  }
   return undefined;
 }
 

@@ -8,6 +8,10 @@ import { checkCaps, type DeviceLimits, effectiveLimits, type LimitCaps, limitsTo
 import { PipelineCache, type PipelineSpec } from "./pipeline-cache";
 import { Readback } from "./readback";
 
+export type { AdapterDescription } from "./adapter";
+export type { DeviceLimits } from "./limits";
+export type { PipelineSpec } from "./pipeline-cache";
+
 /** How a device is chosen. */
 export interface DeviceOptions {
   /**
