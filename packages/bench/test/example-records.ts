@@ -91,7 +91,7 @@ export interface Curve {
 export function inventedRun({ optimizer, seed, rate, divergesAt }: Curve): readonly RecordLine[] {
   const lines: RecordLine[] = [header({ optimizer, seed })];
   // A deterministic wobble per seed, so that seeds differ without a random generator.
-  const wobble = (step: number) => 1 + 0.04 * Math.sin(seed * 12.9898 + step * 0.7);
+  const wobble = (step: number) => 1 + 0.12 * Math.sin(seed * 12.9898 + step * 0.7);
   const lossAt = (step: number) => (0.2 + 2.1 * Math.exp(-step / rate)) * wobble(step);
   for (let step = 0; step <= 200; step++) {
     if (divergesAt !== undefined && step >= divergesAt) {

@@ -33,7 +33,10 @@ describe("lines", () => {
     ["{}", "type: expected text, found nothing"],
     ['{"type":"lap"}', 'unknown line type "lap"'],
     ['{"type":"training","step":"one","loss":1,"accuracy":null}', 'step: expected a number, found "one"'],
-    ['{"type":"header","version":99}', "record format version 99, this release reads version 1. Read it with the release that wrote it."],
+    [
+      '{"type":"header","version":99}',
+      "record format version 99, this release reads version 1. Read it with the release that wrote it.",
+    ],
     [
       encodeLine(end(1)).replace('"budget"', '"bored"'),
       'status: expected one of finished, reached, budget, diverged, killed, found "bored"',

@@ -2,7 +2,15 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { RecordError, UsageError } from "../errors";
 import { decodeLine } from "./codec";
-import type { CheckpointLine, EndLine, EvaluationLine, HeaderLine, RecordLine, ResumeLine, TrainingLine } from "./schema";
+import type {
+  CheckpointLine,
+  EndLine,
+  EvaluationLine,
+  HeaderLine,
+  RecordLine,
+  ResumeLine,
+  TrainingLine,
+} from "./schema";
 
 /** A record that was read, with the lines that still count: what a resumed run did again is left out. */
 export interface RunRecord {
@@ -58,7 +66,9 @@ export function readRecord(path: string): RunRecord {
   if (header?.type !== "header") {
     const [first] = problems;
     throw new RecordError(
-      first?.line === 1 ? formatProblem(first) : `${path}:1: no header line: this is not a record, or it was cut at its start.`,
+      first?.line === 1
+        ? formatProblem(first)
+        : `${path}:1: no header line: this is not a record, or it was cut at its start.`,
     );
   }
   return { path, header, ...replay(rest), completeBytes, problems };
@@ -117,7 +127,8 @@ export function readRecords(folder: string): RecordFolder {
   if (!existsSync(folder)) {
     throw new UsageError(`folder ${folder} does not exist. Give the folder that a benchmark wrote with --out.`);
   }
-  if (!statSync(folder).isDirectory()) throw new UsageError(`${folder} is a file. Give the folder that holds the records.`);
+  if (!statSync(folder).isDirectory())
+    throw new UsageError(`${folder} is a file. Give the folder that holds the records.`);
   const records: RunRecord[] = [];
   const problems: RecordProblem[] = [];
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".jsonl"));

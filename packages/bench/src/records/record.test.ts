@@ -7,6 +7,7 @@ import { encodeLine } from "./codec";
 import { formatProblem, readRecord, readRecords } from "./reader";
 import { checkpointPath, findExistingRun, recordPath, unfinishedRuns } from "./resume";
 import { writeSafetensors } from "./safetensors";
+import type { RecordLine } from "./schema";
 import { RecordWriter } from "./writer";
 
 let folder: string;
@@ -15,7 +16,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function write(...lines: Parameters<RecordWriter["append"]>): string {
+function write(...lines: readonly RecordLine[]): string {
   const path = recordPath(folder, configuration);
   using writer = RecordWriter.create(path, header());
   writer.append(...lines);
@@ -144,7 +145,13 @@ describe("resuming", () => {
   });
 
   it("lines that a resumed run did again count once", () => {
-    const path = write(evaluation(0, 2.3, 0.1), training(0, 2.4), evaluation(50, 1.9, 0.3), training(50, 9), training(60, 9));
+    const path = write(
+      evaluation(0, 2.3, 0.1),
+      training(0, 2.4),
+      evaluation(50, 1.9, 0.3),
+      training(50, 9),
+      training(60, 9),
+    );
     using writer = RecordWriter.reopen(path);
     writer.append({ type: "resume", step: 50, at: "", environment }, training(50, 1.8), training(60, 1.7), end(100));
     const record = readRecord(path);

@@ -31,7 +31,12 @@ export type ExistingRun =
   /** It was killed before its first checkpoint: it starts again from step 0, in the same record. */
   | { readonly kind: "restart"; readonly record: RunRecord }
   /** It was killed after a checkpoint, and goes on from `step`. */
-  | { readonly kind: "resume"; readonly record: RunRecord; readonly step: number; readonly checkpoint: SafetensorsFile };
+  | {
+      readonly kind: "resume";
+      readonly record: RunRecord;
+      readonly step: number;
+      readonly checkpoint: SafetensorsFile;
+    };
 
 /**
  * Looks at what a configuration has left in a results folder, and finds its last checkpoint.

@@ -66,7 +66,8 @@ export function encodeSafetensors({ tensors, metadata }: SafetensorsFile): Uint8
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let end = 0;
   for (const [name, { dtype, shape, bytes }] of entries) {
-    if (name === "__metadata__") throw new RecordError("safetensors: the name __metadata__ is reserved. Rename the tensor.");
+    if (name === "__metadata__")
+      throw new RecordError("safetensors: the name __metadata__ is reserved. Rename the tensor.");
     const expected = byteLength(dtype, shape);
     if (bytes.byteLength !== expected) {
       throw new RecordError(
@@ -104,7 +105,8 @@ export function decodeSafetensors(file: Uint8Array, name = "safetensors"): Safet
   };
   if (file.byteLength < lengthBytes) fail(`${file.byteLength} bytes are too few for the header's length (8 bytes).`);
   const headerBytes = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
-  if (headerBytes > maxHeaderBytes) fail(`the header claims ${headerBytes} bytes, at most ${maxHeaderBytes} are allowed.`);
+  if (headerBytes > maxHeaderBytes)
+    fail(`the header claims ${headerBytes} bytes, at most ${maxHeaderBytes} are allowed.`);
   const dataStart = lengthBytes + headerBytes;
   if (file.byteLength < dataStart) fail(`cut off in the header: ${file.byteLength} of ${dataStart} bytes.`);
   const dataBytes = file.byteLength - dataStart;
@@ -125,7 +127,8 @@ export function decodeSafetensors(file: Uint8Array, name = "safetensors"): Safet
   }
   let covered = 0;
   for (const range of ranges.sort((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (range.begin !== covered) fail(`tensor "${range.name}" begins at ${range.begin}, the one before it ends at ${covered}.`);
+    if (range.begin !== covered)
+      fail(`tensor "${range.name}" begins at ${range.begin}, the one before it ends at ${covered}.`);
     covered = range.end;
   }
   if (covered !== dataBytes) fail(`${dataBytes - covered} bytes at the end belong to no tensor.`);
