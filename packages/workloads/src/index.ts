@@ -1,0 +1,29 @@
+// Data sets
+
+export { loadDigits } from "./datasets/digits";
+export { type GeneratedDigits, type GenerateOptions, generateDigits } from "./datasets/digits/generate";
+export { loadFmnist } from "./datasets/fmnist";
+export type { ImageDataset, LoadOptions, Phase, Range, Splits, SplitVersion } from "./datasets/image-dataset";
+export { loadMnist } from "./datasets/mnist";
+export { type DatasetName, type DatasetRecord, datasets, loadDataset } from "./datasets/registry";
+// Errors
+export { DataError, type DataProblem, type FileContext } from "./errors";
+export { sha256, unpackVerified } from "./fetch/checksum";
+// Files: where they come from, how they are read
+export {
+  type DataFile,
+  type DataSource,
+  dataSources,
+  type FileReader,
+  fetchHint,
+  type IdxRole,
+  type IdxSource,
+  type SourceName,
+} from "./fetch/sources";
+export { type WebFilesOptions, webFiles } from "./fetch/web";
+// Formats
+export { type CifarOptions, type CifarRecords, parseCifar } from "./formats/cifar";
+export { gunzip, isGzip } from "./formats/gzip";
+export { type IdxArray, type IdxOptions, parseIdx } from "./formats/idx";
+export { parseTar, type TarEntry } from "./formats/tar";
+export { parseText, type TextOptions } from "./formats/text";
