@@ -55,7 +55,7 @@ describe("describing an adapter", () => {
 
   test.each([
     [{ description: "llvmpipe: Mesa ", vendor: "mesa" }, "llvmpipe: Mesa"],
-    [{ vendor: "apple", architecture: "metal-3" }, "apple"],
+    [{ vendor: "apple", architecture: "metal-3" }, "apple metal-3"],
     [{}, "an adapter without a name"],
   ])("%j is called %s", (fields, name) => {
     expect(adapterName(info(fields))).toBe(name);
@@ -169,7 +169,7 @@ describe("in a browser", () => {
     offer(geforce);
     expect((await browser.findGpu({ ...auto, adapter: "NVIDIA" })).adapter).toBe(geforce);
     await expect(browser.findGpu({ ...auto, adapter: "amd" })).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[UnsupportedError: requestDevice: no adapter is named "amd"; the browser offers nvidia. Use "auto", or a part of that name.]`,
+      `[UnsupportedError: requestDevice: no adapter is named "amd"; the browser offers nvidia ada. Use "auto", or a part of that name.]`,
     );
   });
 

@@ -62,8 +62,8 @@ export function describeAdapter(info: GPUAdapterInfo): AdapterDescription {
 
 /** One line that names an adapter to a person. */
 export function adapterName(info: Pick<GPUAdapterInfo, "vendor" | "architecture" | "description">): string {
-  const parts = [info.description, info.vendor, info.architecture].filter((part) => part !== "" && part !== undefined);
-  return parts[0] === undefined ? "an adapter without a name" : parts[0].trim();
+  const { vendor = "", architecture = "", description = "" } = info;
+  return description.trim() || `${vendor} ${architecture}`.trim() || "an adapter without a name";
 }
 
 /** True for adapters that compute on the CPU: what the standard says, or a known rasteriser's name. */

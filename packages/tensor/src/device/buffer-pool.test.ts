@@ -200,7 +200,7 @@ describe("out of memory", () => {
     const refused = () => small.pool.allocate(2 ** 20 + 1, "weights");
     expect(refused).toThrow(OutOfMemoryError);
     expect(refused).toThrowErrorMatchingInlineSnapshot(
-      `[OutOfMemoryError: allocate weights: 1 MiB is more than one buffer of this device can hold (1 MiB; 512 KiB in use). Split the tensor or use a smaller batch.]`,
+      `[OutOfMemoryError: allocate weights: 1048580 bytes are more than one buffer of this device can hold, which is 1048576 bytes (512 KiB in use). Split the tensor or use a smaller batch.]`,
     );
     try {
       refused();
@@ -238,6 +238,8 @@ describe("out of memory", () => {
     );
     // It was told once.
     await expect(device.read(storage.buffer, 0, 4)).resolves.toBeInstanceOf(ArrayBuffer);
+    // A buffer without memory is not used again.
     storage.release();
+    expect(device.memory()).toMatchObject({ liveBytes: 0, pooledBytes: 0 });
   });
 });

@@ -70,6 +70,8 @@ export class BufferPool {
   readonly #host: PoolHost;
   readonly #free = new Map<number, GPUBuffer[]>();
   readonly #live = new Set<GPUBuffer>();
+  /** Buffers that the driver had no memory for: they can be released and are never handed out again. */
+  readonly #refused = new WeakSet<GPUBuffer>();
   #liveBytes = 0;
   #pooledBytes = 0;
   #peakBytes = 0;
@@ -96,13 +98,13 @@ export class BufferPool {
     const limit = this.#host.limits.maxBufferSize;
     if (usable > limit) {
       throw new OutOfMemoryError(
-        `allocate ${label}: ${formatBytes(usable)} is more than one buffer of this device can hold ` +
-          `(${formatBytes(limit)}; ${formatBytes(this.#liveBytes)} in use). Split the tensor or use a smaller batch.`,
+        `allocate ${label}: ${usable} bytes are more than one buffer of this device can hold, which is ${limit} bytes ` +
+          `(${formatBytes(this.#liveBytes)} in use). Split the tensor or use a smaller batch.`,
         { requestedBytes: usable, liveBytes: this.#liveBytes, limitBytes: limit },
       );
     }
     const size = Math.min(sizeClass(usable), limit);
-    const buffer = this.#reuse(size) ?? this.#create(size, label);
+    const buffer = this.#reuse(size, label) ?? this.#create(size, label);
     this.#live.add(buffer);
     this.#liveBytes += size;
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes);
@@ -161,9 +163,11 @@ export class BufferPool {
     this.#pooledBytes = 0;
   }
 
-  #reuse(size: number): GPUBuffer | undefined {
+  #reuse(size: number, label: string): GPUBuffer | undefined {
     const buffer = this.#free.get(size)?.pop();
-    if (buffer !== undefined) this.#pooledBytes -= size;
+    if (buffer === undefined) return undefined;
+    buffer.label = label;
+    this.#pooledBytes -= size;
     return buffer;
   }
 
@@ -175,13 +179,15 @@ export class BufferPool {
     counters.buffersCreated++;
     // A lost device rejects here; that is reported where the loss is.
     const outcome = gpu.popErrorScope().catch(() => null);
-    const failure = (error: GPUError): OutOfMemoryError =>
-      new OutOfMemoryError(
+    const failure = (error: GPUError): OutOfMemoryError => {
+      this.#refused.add(buffer);
+      return new OutOfMemoryError(
         `allocate ${label}: the driver has no ${formatBytes(size)} more (${formatBytes(liveBytes)} in use). ` +
           "Use a smaller batch, dispose tensors that are no longer needed, or trim the pool.",
         { requestedBytes: size, liveBytes },
         { cause: error },
       );
+    };
     report(outcome.then((error) => (error === null ? undefined : failure(error))));
     return buffer;
   }
@@ -190,7 +196,7 @@ export class BufferPool {
     // After destroy() the sets are empty, and late releases have nothing to give back.
     if (!this.#live.delete(buffer)) return;
     this.#liveBytes -= buffer.size;
-    if (this.#pooledBytes + buffer.size > this.maxPooledBytes) {
+    if (this.#refused.has(buffer) || this.#pooledBytes + buffer.size > this.maxPooledBytes) {
       buffer.destroy();
       return;
     }

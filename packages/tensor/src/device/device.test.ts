@@ -114,7 +114,7 @@ describe("write and read", () => {
   test("ranges outside of the buffer are refused", async () => {
     const storage = device.pool.allocate(256, "small");
     await expect(device.read(storage.buffer, 250, 8)).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[ArgumentError: read: bytes 250 to 258 are outside of the buffer "bytes", which has 256.]`,
+      `[ArgumentError: read: bytes 250 to 258 are outside of the buffer "small", which has 256.]`,
     );
     await expect(device.read(storage.buffer, -4, 8)).rejects.toThrow(ArgumentError);
     expect(() => device.write(storage.buffer, 256, new Uint8Array(1))).toThrow(ArgumentError);
