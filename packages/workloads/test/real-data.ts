@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { localFiles } from "../src/fetch/local.node";
+import { localFiles } from "../src/fetch/local.node.js";
 import type { FileReader, IdxSource } from "../src/fetch/sources";
 
 /** Where real data are looked for: `THALWEG_DATA`, or the folder beside the repository that a checkout may have. */

@@ -1,10 +1,10 @@
 import { readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DataError } from "../errors";
-import { cacheFolder, type Environment } from "./cache.node";
+import { cacheFolder, type Environment } from "./cache.node.js";
 import { unpackVerified } from "./checksum";
-import { type DownloadProgress, downloadFile } from "./download.node";
-import { findFile, localFiles } from "./local.node";
+import { type DownloadProgress, downloadFile } from "./download.node.js";
+import { findFile, localFiles } from "./local.node.js";
 import type { DataFile, DataSource, IdxSource } from "./sources";
 
 /** How {@link fetchDataset} works. */

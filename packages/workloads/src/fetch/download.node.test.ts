@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DataError } from "../errors";
-import { type DownloadOptions, type DownloadProgress, downloadFile } from "./download.node";
+import { type DownloadOptions, type DownloadProgress, downloadFile } from "./download.node.js";
 
 const content = Buffer.from(Uint8Array.from({ length: 300_000 }, (_, index) => (index * 31 + (index >> 8)) & 0xff));
 const sum = createHash("sha256").update(content).digest("hex");

@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DataError } from "../errors";
-import { cacheFolder, localFolder } from "./cache.node";
-import { checkDataset, fetchDataset } from "./dataset.node";
-import { localFiles } from "./local.node";
+import { cacheFolder, localFolder } from "./cache.node.js";
+import { checkDataset, fetchDataset } from "./dataset.node.js";
+import { localFiles } from "./local.node.js";
 import type { DataFile, IdxSource } from "./sources";
 
 const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DataError } from "../errors";
-import { cacheFolder, type Environment, localFolder } from "./cache.node";
+import { cacheFolder, type Environment, localFolder } from "./cache.node.js";
 import { unpackVerified } from "./checksum";
 import { type DataFile, type DataSource, type FileReader, fetchHint } from "./sources";
 
