@@ -1,3 +1,17 @@
+export { conv, type ConvolutionOptions, convTranspose, type TransposedConvolutionOptions } from "./composites/convolution";
+export { einsum } from "./composites/einsum";
+export { type Moments, moments, standardize, type StandardizeOptions } from "./composites/norm";
+export {
+  averagePool,
+  type AveragePoolOptions,
+  globalAveragePool,
+  globalMaxPool,
+  maxPool,
+  type MaxPoolOptions,
+  type PoolingOptions,
+} from "./composites/pooling";
+export { logSoftmax, softmax, type SoftmaxOptions } from "./composites/softmax";
+export type { Padding, PerAxis } from "./composites/window";
 export { arange, eye, type NestedValues, ones, onesLike, oneHot, scalar, tensor, type TensorOptions, zeros, zerosLike } from "./create";
 export { bytesPerElement, type DType, isFloat, isInteger, type TypedArray } from "./dtype";
 export {
