@@ -1,4 +1,12 @@
 export { stopGradient } from "@thalweg/tensor";
+export {
+  type CotangentsOf,
+  type CustomRuleContext,
+  type CustomRules,
+  customRule,
+  type JvpRule,
+  type VjpRule,
+} from "./custom-rule";
 export { type ArgumentNumbers, type GradOptions, grad, type SelectedArguments, valueAndGrad } from "./grad";
 export { type HessianOptions, hessian } from "./hessian";
 export { type JacobianOptions, jacobian } from "./jacobian";
