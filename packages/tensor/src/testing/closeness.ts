@@ -66,6 +66,8 @@ interface Values {
   readonly shape?: Shape;
 }
 
+const shapeOf = (array: ArrayLike<number> | Values): Shape | undefined => ("length" in array ? undefined : array.shape);
+
 /**
  * Throws unless all elements of `actual` are within the bound of `expected`. Equal infinities agree, and so do two NaNs.
  *
@@ -79,9 +81,10 @@ export function expectClose(
   bound: Bound | ((expected: number, position: number) => number),
   label = "expectClose",
 ): void {
-  const a = "values" in actual ? actual.values : actual;
-  const e = "values" in expected ? expected.values : expected;
-  const shape = ("values" in expected && expected.shape) || ("values" in actual && actual.shape) || [e.length];
+  // Arrays have a method `values`, so `length` tells them from arrays with a shape.
+  const a = "length" in actual ? actual : actual.values;
+  const e = "length" in expected ? expected : expected.values;
+  const shape = shapeOf(expected) ?? shapeOf(actual) ?? [e.length];
   if (a.length !== e.length) {
     throw new ThalwegError("mismatch", `${label}: ${a.length} elements where ${e.length} are expected.`);
   }
