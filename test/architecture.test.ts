@@ -101,6 +101,17 @@ describe("the rules find", () => {
     ]);
   });
 
+  it("the global of Node outside a file for Node", () => {
+    const files = {
+      "a.ts": "export const debug = () => globalThis.process?.env.DEBUG;",
+      "b.node.ts": "process.exit(1);",
+      "c.ts": "export const process = (x: number) => x; process(1);",
+    };
+    expect(offencesOf({ tensor: files })).toEqual([
+      "packages/tensor/src/a.ts: uses process, which a browser lacks; only files named *.node.ts may",
+    ]);
+  });
+
   it("an import of the list of public names", () => {
     expect(offencesOf({ tensor: { "index.ts": "", "a.ts": `import { b } from "./index";` } })).toEqual([
       `packages/tensor/src/a.ts: imports "./index", the list of public names; import the defining file`,

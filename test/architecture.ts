@@ -107,17 +107,42 @@ function packageOffences(each: PackageSources, packages: readonly PackageSources
     const problem = isTest(found.from) ? reachesOut(found, each) : problemOf(found, each, packages);
     return problem === undefined ? [] : [`${found.from}: imports "${found.specifier}", ${problem}`];
   });
-  // A package of types is named by no import; the declarations refer to it.
-  const onlyTypes = (name: string): boolean => name.startsWith("@types/") || name === "@webgpu/types";
-  const used = new Set(imports.map(({ specifier }) => packageName(specifier)));
+  return [
+    ...offences,
+    ...[...files].flatMap(([path, text]) => globalOffences(path, text, manifest)),
+    ...unusedDependencies(each, packages, new Set(imports.map(({ specifier }) => packageName(specifier)))),
+  ];
+}
+
+/** Dependencies that nothing in `src` needs. Types and what a sibling has as a peer are needed without an import. */
+function unusedDependencies(
+  { folder, manifest, files }: PackageSources,
+  packages: readonly PackageSources[],
+  imported: ReadonlySet<string>,
+): string[] {
   const peers = new Set(packages.flatMap((other) => Object.keys(other.manifest.peerDependencies ?? {})));
-  for (const name of Object.keys(manifest.dependencies ?? {})) {
-    // A peer of a sibling is declared by whoever provides it, and imported only by the sibling.
-    if (!used.has(name) && !peers.has(name) && !onlyTypes(name)) {
-      offences.push(`${each.folder}/package.json: depends on ${name}, which no file in src imports`);
-    }
-  }
-  return offences;
+  const isTypes = (name: string): boolean => name.startsWith("@types/") || name === "@webgpu/types";
+  // A data file of a package is not imported but resolved by its name.
+  const isNamed = (name: string): boolean => [...files.values()].some((text) => text.includes(`"${name}/`));
+  return Object.keys(manifest.dependencies ?? {})
+    .filter((name) => !imported.has(name) && !peers.has(name) && !isTypes(name) && !isNamed(name))
+    .map((name) => `${folder}/package.json: depends on ${name}, which no file in src imports`);
+}
+
+/** The global `process` outside of what runs in Node only. */
+function globalOffences(path: string, text: string, manifest: Manifest): string[] {
+  if (nodeOnly.includes(manifest.name) || path.endsWith(".node.ts") || isTest(path)) return [];
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  const uses = (node: ts.Node): boolean =>
+    (ts.isPropertyAccessExpression(node) && isProcess(node.expression)) ||
+    (ts.isTypeOfExpression(node) && isProcess(node.expression)) ||
+    ts.forEachChild(node, (child) => uses(child) || undefined) === true;
+  return uses(file) ? [`${path}: uses process, which a browser lacks; only files named *.node.ts may`] : [];
+}
+
+function isProcess(node: ts.Node): boolean {
+  const name = ts.isPropertyAccessExpression(node) ? node.name : node;
+  return ts.isIdentifier(name) && name.text === "process";
 }
 
 function problemOf(found: Import, each: PackageSources, packages: readonly PackageSources[]): string | undefined {

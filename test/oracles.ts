@@ -11,7 +11,16 @@ export interface OracleFile {
   readonly content: Readonly<Record<string, unknown>>;
 }
 
-/** Why the oracle tests of `name` must be skipped, to be shown in the skipped test's title; `undefined` if they need not. */
+/**
+ * Why the oracle tests of `name` must be skipped, to be shown as a skipped test's title; `undefined` if they need not.
+ *
+ * ```ts
+ * const files = readOracles("optim", (format) => format === "thalweg-optim-1");
+ * const why = whyNoOracles("optim");
+ * it.skipIf(why !== undefined)(why ?? "there are reference values of optimizers", () => expect(files).not.toEqual([]));
+ * for (const { name, content } of files) it(name, () => check(content));
+ * ```
+ */
 export function whyNoOracles(name: string): string | undefined {
   const folder = join(oraclesFolder, name);
   return existsSync(folder) ? undefined : `no folder ${name} of reference values: set THALWEG_ORACLES`;

@@ -71,6 +71,11 @@ it("passes the linter", () => {
   expect(exitCode, output).toBe(0);
 });
 
+it("has no unused files and exports", () => {
+  const { exitCode, output } = runTool("knip", []);
+  expect(exitCode, output).toBe(0);
+});
+
 describe("installed from the packed files", () => {
   beforeAll(() => {
     mkdirSync(tarballs);
