@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { isFloat } from "../src/dtype";
-import { apply, placeholder, type Tensor, tensor } from "../src/index";
+import { ArgumentError, apply, placeholder, type Tensor, tensor } from "../src/index";
 import * as primitives from "../src/primitives";
 import type { Primitive } from "../src/primitives/definition";
 import { sizeOf } from "../src/shape";
@@ -256,5 +256,131 @@ describe("leaves", () => {
       [0, 0, 0],
     ]).iotaLike(0);
     expect(Array.from(evaluateOne(rows, new Map()).values)).toEqual([0, 0, 0, 1, 1, 1]);
+  });
+});
+
+describe("at kinks, ties and limits", () => {
+  const valuesOf = (x: Tensor) => [...evaluateOne(x, new Map()).values];
+  /** The cotangents of the inputs, for a cotangent of ones. */
+  const pullBack = (output: Tensor): (number[] | null)[] =>
+    output.primitive
+      .vjp(output.onesLike(), { inputs: output.inputs, output, params: output.params })
+      .map((cotangent) => cotangent && valuesOf(cotangent));
+
+  it("maximum and minimum share the derivative at ties", () => {
+    const [a, b] = [tensor([1, 2, 3]), tensor([2, 2, 2])];
+    expect(pullBack(a.maximum(b))).toEqual([
+      [0, 0.5, 1],
+      [1, 0.5, 0],
+    ]);
+    expect(pullBack(a.minimum(b))).toEqual([
+      [1, 0.5, 0],
+      [0, 0.5, 1],
+    ]);
+  });
+
+  it("max and min give the derivative to the first of equal elements", () => {
+    const x = tensor([
+      [3, 1, 3],
+      [1, 1, 2],
+    ]);
+    expect(pullBack(x.max({ axis: 1 }))).toEqual([[1, 0, 0, 0, 0, 1]]);
+    expect(pullBack(x.min())).toEqual([[0, 1, 0, 0, 0, 0]]);
+    expect(valuesOf(x.argmax({ axis: 1 }))).toEqual([0, 2]);
+    expect(valuesOf(x.argmin({ axis: 0 }))).toEqual([1, 0, 1]);
+  });
+
+  it("prod has derivatives where elements are 0", () => {
+    expect(pullBack(tensor([2, 0, 3]).prod())).toEqual([[0, 6, 0]]);
+    expect(pullBack(tensor([2, 0, 0]).prod())).toEqual([[0, 0, 0]]);
+  });
+
+  it("relu, abs and sign have derivative 0 at 0", () => {
+    const x = tensor([-1, 0, 1]);
+    expect(pullBack(x.relu())).toEqual([[0, 0, 1]]);
+    expect(pullBack(x.abs())).toEqual([[-1, 0, 1]]);
+    expect(pullBack(x.sign())).toEqual([null]);
+  });
+
+  it("the derivative of pow is finite at base 0", () => {
+    const power = apply(primitives.pow as Primitive, [tensor([0, 0]), tensor([1, 3])], undefined);
+    expect(pullBack(power)).toEqual([
+      [1, 0],
+      [0, 0],
+    ]);
+  });
+
+  it("rem follows the truncated quotient", () => {
+    const [a, b] = [tensor([7, -7, 5.5]), tensor([3, 3, -2])];
+    expect(valuesOf(a.rem(b))).toEqual([1, -1, 1.5]);
+    const [da, db] = pullBack(a.rem(b));
+    expect(da).toEqual([1, 1, 1]);
+    expect(db).toEqual([-2, 2, 2]);
+  });
+
+  it("where lets no NaN through from the side that is not chosen", () => {
+    const x = tensor([-1, 4]);
+    const chosen = x.greater(0).where(x.sqrt(), 0);
+    expect(valuesOf(chosen)).toEqual([0, 2]);
+    const [, cotangent] = pullBack(x.greater(0).where(x.log(), x));
+    expect(cotangent).toEqual([0, 1]);
+  });
+
+  it("round takes ties to even", () => {
+    expect(valuesOf(tensor([0.5, 1.5, 2.5, 3.5, -0.5, -1.5, -2.5, 2.4]).round())).toEqual([0, 2, 2, 4, -0, -2, -2, 2]);
+  });
+
+  it("integers wrap, and division by 0 follows WGSL", () => {
+    const i = (...values: number[]) => tensor(Int32Array.from(values));
+    const u = (...values: number[]) => tensor(Uint32Array.from(values));
+    const [least, most] = [-(2 ** 31), 2 ** 31 - 1];
+    expect(valuesOf(i(most).add(1))).toEqual([least]);
+    expect(valuesOf(u(0).sub(1))).toEqual([2 ** 32 - 1]);
+    expect(valuesOf(i(65_537).mul(65_537))).toEqual([131_073]);
+    expect(valuesOf(u(2 ** 32 - 1).mul(2 ** 32 - 1))).toEqual([1]);
+    expect(valuesOf(i(7, -7, 5, least).div(i(2, 2, 0, -1)))).toEqual([3, -3, 5, least]);
+    expect(valuesOf(i(7, -7, 5, least).rem(i(4, 4, 0, -1)))).toEqual([3, -3, 0, 0]);
+    expect(valuesOf(i(-8).shiftRight(1))).toEqual([-4]);
+    expect(valuesOf(u(2 ** 31 + 8).shiftRight(33))).toEqual([2 ** 30 + 4]);
+    expect(valuesOf(u(2 ** 31 + 1).shiftLeft(1))).toEqual([2]);
+    expect(valuesOf(i(least).neg())).toEqual([least]);
+    expect(valuesOf(i(least).abs())).toEqual([least]);
+    expect(valuesOf(i(2 ** 30, 2 ** 30, 2 ** 30).sum())).toEqual([-(2 ** 30)]);
+    expect(valuesOf(i(65_537, 65_537, 65_537, 65_537).prod())).toEqual([262_145]);
+    expect(valuesOf(u(2 ** 32 - 1, 2).dot(u(2 ** 32 - 1, 3)))).toEqual([7]);
+  });
+
+  it("casts truncate and clamp, and bitcasts keep the bits", () => {
+    const x = tensor([1.9, -1.9, 3e9, -3e9, 5e9, 0]);
+    expect(valuesOf(x.cast("i32"))).toEqual([1, -1, 2 ** 31 - 1, -(2 ** 31), 2 ** 31 - 1, 0]);
+    expect(valuesOf(x.cast("u32"))).toEqual([1, 0, 3e9, 0, 2 ** 32 - 1, 0]);
+    expect(valuesOf(x.cast("bool"))).toEqual([1, 1, 1, 1, 1, 0]);
+    expect(valuesOf(tensor(Int32Array.of(-1)).cast("u32"))).toEqual([2 ** 32 - 1]);
+    expect(valuesOf(tensor(Uint32Array.of(2 ** 32 - 1)).cast("i32"))).toEqual([-1]);
+    expect(valuesOf(tensor([1, -2]).bitcast("u32"))).toEqual([0x3f800000, 0xc0000000]);
+    expect(valuesOf(tensor(Uint32Array.of(0x40490fdb)).bitcast("f32"))).toEqual([Math.fround(Math.PI)]);
+  });
+
+  it("gather clamps positions, and its transpose puts cotangents where it read", () => {
+    const x = tensor([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ]);
+    const at = tensor(Int32Array.of(-5, 1, 7, 1));
+    const taken = x.gather(at, { axis: 0 });
+    expect(valuesOf(taken)).toEqual([1, 2, 3, 4, 5, 6, 3, 4]);
+    expect(pullBack(taken)).toEqual([[1, 1, 2, 2, 1, 1], null]);
+    expect(valuesOf(tensor([10, 20, 30, 40]).scatterSum(at, { axis: 0, extent: 3 }))).toEqual([0, 60, 0]);
+  });
+
+  it("reductions over nothing have their neutral element, or none", () => {
+    const x = tensor([], { shape: [2, 0] });
+    expect(valuesOf(x.sum({ axis: 1 }))).toEqual([0, 0]);
+    expect(valuesOf(x.prod({ axis: 1 }))).toEqual([1, 1]);
+    expect(valuesOf(x.max({ axis: 0 }))).toEqual([]);
+    expect(() => x.max({ axis: 1 })).toThrow(ArgumentError);
+    expect(() => x.argmin({ axis: 1 })).toThrow(ArgumentError);
+    expect(valuesOf(x.dot(tensor([], { shape: [0, 3] })))).toEqual([0, 0, 0, 0, 0, 0]);
   });
 });

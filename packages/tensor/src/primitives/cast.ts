@@ -1,10 +1,13 @@
-import { bytesPerElement, type DType, decodeElements, encodeElements, isFloat } from "../dtype";
+import { bytesPerElement, type DType, decodeElements, encodeElements, isFloat, isInteger } from "../dtype";
 import { DTypeError } from "../errors";
 import type { NdArray } from "../reference/array";
 import { type Aval, definePrimitive, zeroCotangent, zeroTangent } from "./definition";
 import { batchElementwise, mapElements } from "./families";
 
-/** Numbers as another dtype: floats to integers are truncated and clamped, everything but 0 is true. */
+/**
+ * Numbers as another dtype: floats to integers are truncated and clamped, i32 and u32 keep their bits, everything but 0
+ * is true.
+ */
 export const cast = definePrimitive<{ readonly dtype: DType }>({
   name: "cast",
   shape: ([input], { dtype }) => ({ shape: (input as Aval).shape, dtype }),
@@ -20,7 +23,8 @@ export const cast = definePrimitive<{ readonly dtype: DType }>({
     },
     cost: 1,
   },
-  reference: (inputs, { dtype }, output) => mapElements(inputs, output, ([x]) => castNumber(x as number, dtype)),
+  reference: (inputs, { dtype }, output) =>
+    mapElements(inputs, output, ([x]) => castNumber(x as number, inputs[0]?.dtype as DType, dtype)),
   vjp(cotangent, { inputs, params }) {
     const from = inputs[0]?.dtype as DType;
     return isFloat(from) && isFloat(params.dtype) ? [cotangent.cast(from)] : [null];
@@ -33,14 +37,14 @@ export const cast = definePrimitive<{ readonly dtype: DType }>({
   }),
 });
 
-function castNumber(value: number, dtype: DType): number {
-  switch (dtype) {
+function castNumber(value: number, from: DType, to: DType): number {
+  switch (to) {
     case "bool":
       return value ? 1 : 0;
     case "i32":
-      return Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.trunc(value)));
+      return isInteger(from) ? value | 0 : Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.trunc(value)));
     case "u32":
-      return Math.max(0, Math.min(2 ** 32 - 1, Math.trunc(value)));
+      return isInteger(from) ? value >>> 0 : Math.max(0, Math.min(2 ** 32 - 1, Math.trunc(value)));
     default:
       return value;
   }

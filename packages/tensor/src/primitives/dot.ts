@@ -1,4 +1,4 @@
-import { isFloat, sameDType } from "../dtype";
+import { isFloat, isInteger, sameDType } from "../dtype";
 import { ArgumentError, DTypeError, formatShape, ShapeError } from "../errors";
 import { elementAt, type NdArray, ndarray } from "../reference/array";
 import { invertPermutation, type Shape, sizeOf } from "../shape";
@@ -18,7 +18,12 @@ export const freeAxes = (rank: number, batch: readonly number[], contract: reado
 
 const extents = (shape: Shape, axes: readonly number[]): number[] => axes.map((axis) => shape[axis] as number);
 
-function checkPairs(kind: "batch" | "contracting", a: Shape, b: Shape, pairs: readonly [readonly number[], readonly number[]]) {
+function checkPairs(
+  kind: "batch" | "contracting",
+  a: Shape,
+  b: Shape,
+  pairs: readonly [readonly number[], readonly number[]],
+) {
   const [left, right] = pairs;
   if (left.length !== right.length) {
     throw new ArgumentError(`dot: ${left.length} ${kind} axes of a, ${right.length} of b. Give them in pairs.`);
@@ -26,7 +31,9 @@ function checkPairs(kind: "batch" | "contracting", a: Shape, b: Shape, pairs: re
   for (const [position, axis] of left.entries()) {
     const other = right[position] as number;
     if (a[axis] === undefined || b[other] === undefined) {
-      throw new ArgumentError(`dot: ${kind} axes ${axis} of a ${formatShape(a)} and ${other} of b ${formatShape(b)} do not exist.`);
+      throw new ArgumentError(
+        `dot: ${kind} axes ${axis} of a ${formatShape(a)} and ${other} of b ${formatShape(b)} do not exist.`,
+      );
     }
     if (a[axis] !== b[other]) {
       throw new ShapeError(
@@ -78,7 +85,8 @@ export const dot = definePrimitive<DotParams>({
           free.forEach((axis, index) => (position[axis] = inFree[index] as number));
           return elementAt(array, position);
         };
-        total += value(left, 0, leftFree, inLeft) * value(right, 1, rightFree, inRight);
+        const [x, y] = [value(left, 0, leftFree, inLeft), value(right, 1, rightFree, inRight)];
+        total += isInteger(output.dtype) ? Math.imul(x, y) : x * y;
         return 0;
       });
       return output.dtype === "i32" ? total | 0 : output.dtype === "u32" ? total >>> 0 : total;
@@ -99,14 +107,18 @@ export const dot = definePrimitive<DotParams>({
     const contract = [shift(params.contract[0], 0), shift(params.contract[1], 1)] as const;
     const batch = [shift(params.batch[0], 0), shift(params.batch[1], 1)] as const;
     if (batched[0] && batched[1]) {
-      return bind(inputs, { batch: [[0, ...batch[0]], [0, ...batch[1]]], contract });
+      return bind(inputs, {
+        batch: [
+          [0, ...batch[0]],
+          [0, ...batch[1]],
+        ],
+        contract,
+      });
     }
     // The batch axis is an ordinary free axis of the one operand that has it; then it moves to the front.
     const result = bind(inputs, { batch, contract });
     const [a] = inputs as [Tensor, Tensor];
-    const position = batched[0]
-      ? batch[0].length
-      : batch[0].length + freeAxes(a.rank, batch[0], contract[0]).length;
+    const position = batched[0] ? batch[0].length : batch[0].length + freeAxes(a.rank, batch[0], contract[0]).length;
     return result.moveAxis(position, 0);
   },
   sample(draw) {
@@ -128,8 +140,20 @@ export const dot = definePrimitive<DotParams>({
         { shape: transposed ? [n, 2, batch, k] : [2, k, n, batch], dtype: "f32" },
       ],
       params: transposed
-        ? { batch: [[0], [2]], contract: [[1, 3], [3, 1]] }
-        : { batch: [[0], [3]], contract: [[3, 1], [0, 1]] },
+        ? {
+            batch: [[0], [2]],
+            contract: [
+              [1, 3],
+              [3, 1],
+            ],
+          }
+        : {
+            batch: [[0], [3]],
+            contract: [
+              [3, 1],
+              [0, 1],
+            ],
+          },
     };
   },
 });
@@ -144,7 +168,9 @@ function cotangentOfLeft(cotangent: Tensor, a: Tensor, b: Tensor, { batch, contr
     contract: [range(batch[0].length + leftFree.length, rightFree.length), rightFree],
   });
   // The result has batch, a's free axes, then b's contracted axes ascending: put them where a has them.
-  const contracted = [...contract[1]].sort((x, y) => x - y).map((axis) => contract[0][contract[1].indexOf(axis)] as number);
+  const contracted = [...contract[1]]
+    .sort((x, y) => x - y)
+    .map((axis) => contract[0][contract[1].indexOf(axis)] as number);
   return result.permute(invertPermutation([...batch[0], ...leftFree, ...contracted]));
 }
 
@@ -155,7 +181,9 @@ function cotangentOfRight(cotangent: Tensor, a: Tensor, b: Tensor, { batch, cont
     batch: [batch[0], range(0, batch[0].length)],
     contract: [leftFree, range(batch[0].length, leftFree.length)],
   });
-  const contracted = [...contract[0]].sort((x, y) => x - y).map((axis) => contract[1][contract[0].indexOf(axis)] as number);
+  const contracted = [...contract[0]]
+    .sort((x, y) => x - y)
+    .map((axis) => contract[1][contract[0].indexOf(axis)] as number);
   return result.permute(invertPermutation([...batch[1], ...contracted, ...rightFree]));
 }
 

@@ -1,9 +1,17 @@
-import { isFloat } from "../dtype";
+import { type DType, isFloat, isInteger } from "../dtype";
 import { ArgumentError, DTypeError, formatShape } from "../errors";
 import { elementAt, type NdArray, ndarray } from "../reference/array";
 import { type Shape, sizeOf, withoutAxes } from "../shape";
 import type { Tensor } from "../tensor";
-import { type Aval, type Combine, definePrimitive, type Primitive, type RuleContext, zeroCotangent, zeroTangent } from "./definition";
+import {
+  type Aval,
+  type Combine,
+  definePrimitive,
+  type Primitive,
+  type RuleContext,
+  zeroCotangent,
+  zeroTangent,
+} from "./definition";
 
 interface ReduceParams {
   /** Ascending; the reduced axes disappear. */
@@ -17,7 +25,7 @@ interface ReductionSpec {
   readonly empty: number | undefined;
   /** Gives the position along the axis instead of the value, as i32. */
   readonly position?: boolean;
-  fold(values: Float64Array): number;
+  fold(values: Float64Array, dtype: DType): number;
   readonly vjp: Primitive<ReduceParams>["vjp"];
   readonly jvp: Primitive<ReduceParams>["jvp"];
 }
@@ -42,7 +50,7 @@ function reduction(spec: ReductionSpec): Primitive<ReduceParams> {
         const inner = ndarray(reduced, array.dtype, (position) =>
           elementAt(array, mergeCoordinates(array.shape.length, axes, coordinates, position)),
         );
-        const value = spec.fold(inner.values);
+        const value = spec.fold(inner.values, array.dtype);
         return output.dtype === "i32" ? value | 0 : output.dtype === "u32" ? value >>> 0 : value;
       });
     },
@@ -114,13 +122,16 @@ function extreme(combine: "max" | "min", fold: (values: Float64Array) => number)
       const { shape } = context.inputs[0] as Tensor;
       return [mask(context).where(restore(cotangent, context.params.axes, shape), 0)];
     },
-    jvp: ([tangent], context) =>
-      tangent ? mask(context).where(tangent, 0).sum({ axis: context.params.axes }) : null,
+    jvp: ([tangent], context) => (tangent ? mask(context).where(tangent, 0).sum({ axis: context.params.axes }) : null),
   });
 }
 
-export const max = extreme("max", (values) => values.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY));
-export const min = extreme("min", (values) => values.reduce((best, value) => Math.min(best, value), Number.POSITIVE_INFINITY));
+export const max = extreme("max", (values) =>
+  values.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY),
+);
+export const min = extreme("min", (values) =>
+  values.reduce((best, value) => Math.min(best, value), Number.POSITIVE_INFINITY),
+);
 
 /** Product of all other elements along the axes, exact where elements are 0. */
 function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
@@ -129,7 +140,10 @@ function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
   const keptShape = kept.map((axis) => x.shape[axis] as number);
   const count = sizeOf(axes.map((axis) => x.shape[axis] as number));
   const pairs = [...keptShape, count, count];
-  const rows = x.permute(order).reshape([...keptShape, 1, count]).expand(pairs);
+  const rows = x
+    .permute(order)
+    .reshape([...keptShape, 1, count])
+    .expand(pairs);
   const same = rows.iotaLike(pairs.length - 2).equal(rows.iotaLike(pairs.length - 1));
   const others = same.where(1, rows).prod({ axis: -1 });
   const inverse = order.map((_, axis) => order.indexOf(axis));
@@ -140,7 +154,9 @@ export const prod = reduction({
   name: "prod",
   combine: "prod",
   empty: 1,
-  fold: (values) => values.reduce((total, value) => total * value, 1),
+  // Products of integers outgrow the 53 bits of a float64.
+  fold: (values, dtype) =>
+    values.reduce((total, value) => (isInteger(dtype) ? Math.imul(total, value) : total * value), 1),
   vjp(cotangent, { inputs, params }) {
     const x = inputs[0] as Tensor;
     return [restore(cotangent, params.axes, x.shape).mul(productOfOthers(x, params.axes))];

@@ -1,5 +1,5 @@
 import type { DType } from "../dtype";
-import { erf as erfReference, erfInv as erfInvReference } from "../reference/special";
+import { erfInv as erfInvReference, erf as erfReference } from "../reference/special";
 import type { Tensor } from "../tensor";
 import type { ExpressionContext, Primitive, RuleContext } from "./definition";
 import { elementwise, type Partial } from "./families";
@@ -48,7 +48,8 @@ const wrap = (value: number, dtype: DType): number =>
 export const neg = unary({
   name: "neg",
   takes: "number",
-  wgsl: (x, { output, width }) => (output === "u32" ? (width === 4 ? `(vec4<u32>(0u) - ${x})` : `(0u - ${x})`) : `(-${x})`),
+  wgsl: (x, { output, width }) =>
+    output === "u32" ? (width === 4 ? `(vec4<u32>(0u) - ${x})` : `(0u - ${x})`) : `(-${x})`,
   reference: (x, dtype) => wrap(-x, dtype),
   derivative: (t) => t.neg(),
 });
@@ -57,7 +58,7 @@ export const abs = unary({
   name: "abs",
   takes: "number",
   wgsl: (x) => `abs(${x})`,
-  reference: Math.abs,
+  reference: (x, dtype) => wrap(Math.abs(x), dtype),
   derivative: (t, x) => t.mul(x.sign()),
   distinct: true,
 });
@@ -223,7 +224,13 @@ export const erfInv = unary({
   name: "erfInv",
   wgsl: called("erf_inv_accurate"),
   reference: erfInvReference,
-  derivative: (t, _x, y) => t.mul(y.mul(y).exp().mul(1 / twoOverSqrtPi)),
+  derivative: (t, _x, y) =>
+    t.mul(
+      y
+        .mul(y)
+        .exp()
+        .mul(1 / twoOverSqrtPi),
+    ),
   cost: 40,
   domain: [-0.95, 0.95],
 });
