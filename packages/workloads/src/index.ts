@@ -1,4 +1,33 @@
-// Data sets
+// Test problems.
+
+export { describeProblem, parameterCount } from "./describe";
+export type {
+  LayerDescription,
+  Losses,
+  Mode,
+  ParameterDescription,
+  ProblemDefaults,
+  TensorTree,
+  TestProblem,
+} from "./problem";
+export { findProblem, problems } from "./problems/registry";
+
+// Batches on the device.
+
+export {
+  type Batch,
+  batchCount,
+  type DataTensors,
+  type Divided,
+  datasetTensors,
+  gatherBatch,
+  type PhasePosition,
+  phaseIndices,
+  type TrainingPosition,
+  trainingIndices,
+} from "./batching";
+
+// Data sets.
 
 export { loadDigits } from "./datasets/digits";
 export { type GeneratedDigits, type GenerateOptions, generateDigits } from "./datasets/digits/generate";
@@ -6,10 +35,11 @@ export { loadFmnist } from "./datasets/fmnist";
 export type { ImageDataset, LoadOptions, Phase, Range, Splits, SplitVersion } from "./datasets/image-dataset";
 export { loadMnist } from "./datasets/mnist";
 export { type DatasetName, type DatasetRecord, datasets, loadDataset } from "./datasets/registry";
-// Errors
+
+// Files: where they come from, how they are read, what can be wrong with them.
+
 export { DataError, type DataProblem, type FileContext } from "./errors";
 export { sha256, unpackVerified } from "./fetch/checksum";
-// Files: where they come from, how they are read
 export {
   type DataFile,
   type DataSource,
@@ -21,7 +51,6 @@ export {
   type SourceName,
 } from "./fetch/sources";
 export { type WebFilesOptions, webFiles } from "./fetch/web";
-// Formats
 export { type CifarOptions, type CifarRecords, parseCifar } from "./formats/cifar";
 export { gunzip, isGzip } from "./formats/gzip";
 export { type IdxArray, type IdxOptions, parseIdx } from "./formats/idx";

@@ -1,0 +1,211 @@
+import { key, type Tensor, tensor, treeFlatten } from "@thalweg/tensor";
+import { evaluateReference } from "@thalweg/tensor/testing";
+import { describe, expect, it } from "vitest";
+import type { Batch } from "../batching";
+import { datasets } from "../datasets/registry";
+import { describeProblem, parameterCount } from "../describe";
+import { constant, dense, flatten, truncatedNormal } from "../models/network";
+import type { TestProblem } from "../problem";
+import { classification } from "./classification";
+import { digits } from "./digits";
+import { findProblem, problems } from "./registry";
+
+const valuesOf = (x: Tensor): Float64Array => Float64Array.from(evaluateReference([x])[0]?.values ?? []);
+
+/** A batch of images with grey values from a fixed formula. */
+function batchFor(shape: readonly number[], count: number): Batch {
+  const pixels = shape.reduce((product, extent) => product * extent, count);
+  const images = Float32Array.from({ length: pixels }, (_, index) => ((index * 7919) % 256) / 255);
+  const labels = Int32Array.from({ length: count }, (_, index) => index % 10);
+  return { images: tensor(images, { shape: [count, ...shape] }), labels: tensor(labels) };
+}
+
+const inputShape = (problem: TestProblem) => (problem === digits ? [16, 16, 1] : [28, 28, 1]);
+
+describe("the problems", () => {
+  it.each([
+    ["digits", 3_818],
+    ["mnist_logreg", 7_850],
+    ["mnist_mlp", 1_336_610],
+    ["mnist_2c2d", 3_274_634],
+    ["fmnist_logreg", 7_850],
+    ["fmnist_mlp", 1_336_610],
+    ["fmnist_2c2d", 3_274_634],
+  ])("%s has %i parameters", (name, count) => {
+    const problem = findProblem(name);
+    expect(parameterCount(problem)).toBe(count);
+    const { leaves } = treeFlatten<Tensor>(problem.init(key(1)).params);
+    expect(leaves.reduce((sum, { size }) => sum + size, 0)).toBe(count);
+  });
+
+  it.each(Object.values(problems))("$name describes the parameters that it makes", (problem) => {
+    const { leaves, paths } = treeFlatten<Tensor>(problem.init(key(1)).params);
+    const made = leaves.map(({ shape }, index) => [paths[index]?.join("."), shape]);
+    const described = problem.layers.flatMap(({ parameters }) => parameters.map(({ path, shape }) => [path, shape]));
+    expect(described).toEqual(made);
+    expect(Object.keys(datasets)).toContain(problem.dataset);
+  });
+
+  it("have the layers of the benchmark", () => {
+    const shapes = (name: string) => findProblem(name).layers.map((layer) => [layer.name, ...layer.outputShape]);
+    expect(shapes("mnist_mlp").filter(([name]) => String(name).startsWith("dense"))).toEqual([
+      ["dense1", 1000],
+      ["dense2", 500],
+      ["dense3", 100],
+      ["dense4", 10],
+    ]);
+    expect(shapes("fmnist_2c2d")).toEqual([
+      ["conv1", 28, 28, 32],
+      ["relu1", 28, 28, 32],
+      ["pool1", 14, 14, 32],
+      ["conv2", 14, 14, 64],
+      ["relu2", 14, 14, 64],
+      ["pool2", 7, 7, 64],
+      ["flatten", 3136],
+      ["dense1", 1024],
+      ["relu3", 1024],
+      ["dense2", 10],
+    ]);
+  });
+
+  it("have the batch sizes and epochs of the benchmark", () => {
+    const defaults = Object.values(problems).map(({ name, defaults: { batchSize, epochs, l2 } }) => [
+      name,
+      batchSize,
+      epochs,
+      l2,
+    ]);
+    expect(defaults).toEqual([
+      ["digits", 64, 10, 0],
+      ["mnist_logreg", 128, 50, 0],
+      ["mnist_mlp", 128, 100, 0],
+      ["mnist_2c2d", 128, 100, 0],
+      ["fmnist_logreg", 128, 50, 0],
+      ["fmnist_mlp", 128, 100, 0],
+      ["fmnist_2c2d", 128, 100, 0],
+    ]);
+  });
+
+  it("are described in words", () => {
+    expect(describeProblem(findProblem("mnist_logreg"))).toMatchInlineSnapshot(`
+      "mnist_logreg 1.2.0: logistic regression on MNIST
+      data set mnist, batch size 128, 50 epochs, no L2
+      flatten: flatten -> [784]
+      dense: dense, 10 features -> [10]
+        dense.kernel [784, 10] 7,840, constant 0
+        dense.bias [10] 10, constant 0
+      7,850 parameters"
+    `);
+  });
+
+  it("are found by name, and unknown names get a suggestion", () => {
+    expect(findProblem("digits")).toBe(digits);
+    expect(() => findProblem("fmnist_mpl")).toThrow(
+      'unknown workload "fmnist_mpl". Did you mean "fmnist_mlp"? Known are',
+    );
+    expect(() => findProblem("constructor")).toThrow('unknown workload "constructor". Known are digits,');
+  });
+});
+
+/** Standard deviation of a standard normal that is truncated at two. */
+const truncatedStd = 0.8796256610342398;
+/** Fourth central moment over the squared variance of the same: the variance of a sample variance follows from it. */
+const truncatedKurtosis = 2.3657;
+
+describe("the initial parameters", () => {
+  it.each([
+    ["mnist_mlp", 0.03, 0],
+    ["mnist_2c2d", 0.05, 0.05],
+  ])("of %s have kernels TN(%d) and biases %d", (name, std, bias) => {
+    const problem = findProblem(name);
+    const { leaves, paths } = treeFlatten<Tensor>(problem.init(key(42)).params);
+    for (const [index, leaf] of leaves.entries()) {
+      const values = valuesOf(leaf);
+      if (paths[index]?.at(-1) === "bias") {
+        expect(values.every((value) => Math.abs(value - bias) < 1e-9)).toBe(true);
+        continue;
+      }
+      const expected = std * truncatedStd;
+      const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+      const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+      const varianceError = expected ** 2 * Math.sqrt((truncatedKurtosis - 1) / values.length);
+      expect(Math.abs(mean)).toBeLessThan(4 * (expected / Math.sqrt(values.length)));
+      expect(Math.abs(variance - expected ** 2)).toBeLessThan(4 * varianceError);
+      expect(values.every((value) => Math.abs(value) <= 2 * std * (1 + 1e-6))).toBe(true);
+    }
+  });
+
+  it("of logistic regression are 0", () => {
+    const { leaves } = treeFlatten<Tensor>(findProblem("mnist_logreg").init(key(42)).params);
+    expect(leaves.every((leaf) => valuesOf(leaf).every((value) => value === 0))).toBe(true);
+  });
+
+  it("differ between keys and agree for one key", () => {
+    const first = (seed: number) => valuesOf(treeFlatten<Tensor>(digits.init(key(seed)).params).leaves[0] as Tensor);
+    expect(first(1)).toEqual(first(1));
+    expect(first(1)).not.toEqual(first(2));
+  });
+});
+
+describe("the initial loss", () => {
+  it.each([
+    ["mnist_logreg", 8, 1e-6],
+    // Small kernels leave the logits near 0: within 5 % of log 10.
+    ["mnist_mlp", 8, 0.05],
+  ])("of %s is near log 10", (name, count, relative) => {
+    const problem = findProblem(name);
+    const { params, state } = problem.init(key(42));
+    const batch = batchFor(inputShape(problem), count);
+    const { perExample, accuracy } = problem.losses(params, state, batch, "eval", key(0));
+    const losses = valuesOf(perExample);
+    expect(perExample.shape).toEqual([count]);
+    const mean = losses.reduce((sum, loss) => sum + loss, 0) / count;
+    expect(Math.abs(mean / Math.log(10) - 1)).toBeLessThan(relative);
+    expect(accuracy?.shape).toEqual([]);
+  });
+
+  it("counts an example as right when its label has the largest logit", () => {
+    const problem = findProblem("mnist_logreg");
+    const bias = tensor(Float32Array.from({ length: 10 }, (_, index) => (index === 3 ? 5 : 0)));
+    const params = { dense: { kernel: tensor(new Float32Array(7840), { shape: [784, 10] }), bias } };
+    const { accuracy, perExample } = problem.losses(params, {}, batchFor([28, 28, 1], 20), "eval", key(0));
+    // Labels run from 0 to 9 twice: two of twenty are 3.
+    expect(valuesOf(accuracy as Tensor)[0]).toBeCloseTo(0.1, 6);
+    const total = Math.log(9 + Math.exp(5));
+    expect(valuesOf(perExample)[3]).toBeCloseTo(total - 5, 6);
+    expect(valuesOf(perExample)[4]).toBeCloseTo(total, 6);
+  });
+});
+
+describe("the regularizer", () => {
+  const withL2 = (l2: number) =>
+    classification({
+      name: "toy",
+      title: "toy",
+      version: "1.0.0",
+      dataset: "digits",
+      defaults: { batchSize: 1, epochs: 1, l2 },
+      inputShape: [2, 1, 1],
+      layers: { flatten, dense: dense(2, { kernel: truncatedNormal(1), bias: constant(3) }) },
+    });
+  const params = {
+    dense: {
+      kernel: tensor([
+        [1, 2],
+        [3, 4],
+      ]),
+      bias: tensor([5, 6]),
+    },
+  };
+
+  it("is half the factor times the squares of the kernels, never of the biases", () => {
+    expect(valuesOf(withL2(0.1).regularizer(params))[0]).toBeCloseTo(0.5 * 0.1 * 30, 6);
+    expect(valuesOf(withL2(0.1).regularizer(params, 2))[0]).toBeCloseTo(30, 5);
+    expect(withL2(0.1).layers[1]?.parameters.map(({ decayed }) => decayed)).toEqual([true, false]);
+  });
+
+  it("is 0 for problems without L2, whatever the factor", () => {
+    expect(valuesOf(withL2(0).regularizer(params, 2))[0]).toBe(0);
+    expect(withL2(0).layers[1]?.parameters.map(({ decayed }) => decayed)).toEqual([false, false]);
+  });
+});
