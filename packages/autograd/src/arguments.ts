@@ -29,10 +29,12 @@ export function nameArgument([index, ...rest]: TreePath): string {
 export const nameResult = (path: TreePath): string =>
   path.length === 0 ? "the result" : `the result (${formatPath(path)})`;
 
-const kindOf = (value: unknown): string =>
-  typeof value === "object" && value !== null
-    ? `an object of class ${value.constructor?.name ?? "null"}`
-    : `a ${typeof value}`;
+/** What a value that should have been a tensor is. */
+export function describeValue(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? `an object of class ${value.constructor?.name ?? "null"}` : `a ${typeof value}`;
+}
 
 /** Takes a tree apart whose leaves must all be tensors. @throws ArgumentError naming the leaf that is not. */
 export function flattenTensors(operation: string, tree: unknown, name: (path: TreePath) => string): FlatTensors {
@@ -42,7 +44,7 @@ export function flattenTensors(operation: string, tree: unknown, name: (path: Tr
     const hint =
       leaf instanceof Promise ? "A transformed function is not async: read values outside of it." : "Use tensor(…).";
     throw new ArgumentError(
-      `${operation}: ${name(paths[index] as TreePath)} is ${kindOf(leaf)}, not a tensor. ${hint}`,
+      `${operation}: ${name(paths[index] as TreePath)} is ${describeValue(leaf)}, not a tensor. ${hint}`,
     );
   });
   return { leaves: leaves as Tensor[], paths, structure };
@@ -88,7 +90,7 @@ export function flattenLike(
     const like = expected.leaves[index] as Tensor;
     const of = name(expected.paths[index] as TreePath);
     if (!(leaf instanceof Tensor)) {
-      throw new ArgumentError(`${operation}: the ${what} of ${of} hold ${kindOf(leaf)}, not a tensor.`);
+      throw new ArgumentError(`${operation}: the ${what} of ${of} hold ${describeValue(leaf)}, not a tensor.`);
     }
     if (!sameShape(leaf.shape, like.shape)) {
       throw new ShapeError(

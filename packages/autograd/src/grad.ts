@@ -8,7 +8,7 @@ import {
   Tensor,
   treeUnflatten,
 } from "@thalweg/tensor";
-import { type FlatTensors, flattenTensors, nameArgument, requireFloatArguments } from "./arguments";
+import { describeValue, type FlatTensors, flattenTensors, nameArgument, requireFloatArguments } from "./arguments";
 import { pullback } from "./walk";
 
 /** Which arguments a derivative is taken with respect to: one position, or several. */
@@ -41,10 +41,14 @@ export function grad<A extends readonly unknown[], X, const N extends ArgumentNu
   f: (...args: A) => readonly [Tensor, X],
   options: GradOptions<N> & { readonly hasAux: true },
 ): (...args: A) => [gradients: SelectedArguments<A, N>, aux: X];
-export function grad<A extends readonly unknown[], const N extends ArgumentNumbers = 0>(
+export function grad<A extends readonly unknown[], const N extends ArgumentNumbers>(
   f: (...args: A) => Tensor,
-  options?: GradOptions<N> & { readonly hasAux?: false },
+  options: GradOptions<N> & { readonly argnums: N; readonly hasAux?: false },
 ): (...args: A) => SelectedArguments<A, N>;
+export function grad<A extends readonly unknown[]>(
+  f: (...args: A) => Tensor,
+  options?: GradOptions<0> & { readonly hasAux?: false },
+): (...args: A) => A[0];
 export function grad(f: (...args: never[]) => unknown, options: GradOptions = {}): (...args: unknown[]) => unknown {
   return (...args) => {
     const { gradients, aux } = differentiate("grad", f, options, args);
@@ -62,10 +66,14 @@ export function valueAndGrad<A extends readonly unknown[], X, const N extends Ar
   f: (...args: A) => readonly [Tensor, X],
   options: GradOptions<N> & { readonly hasAux: true },
 ): (...args: A) => [result: [value: Tensor, aux: X], gradients: SelectedArguments<A, N>];
-export function valueAndGrad<A extends readonly unknown[], const N extends ArgumentNumbers = 0>(
+export function valueAndGrad<A extends readonly unknown[], const N extends ArgumentNumbers>(
   f: (...args: A) => Tensor,
-  options?: GradOptions<N> & { readonly hasAux?: false },
+  options: GradOptions<N> & { readonly argnums: N; readonly hasAux?: false },
 ): (...args: A) => [value: Tensor, gradients: SelectedArguments<A, N>];
+export function valueAndGrad<A extends readonly unknown[]>(
+  f: (...args: A) => Tensor,
+  options?: GradOptions<0> & { readonly hasAux?: false },
+): (...args: A) => [value: Tensor, gradients: A[0]];
 export function valueAndGrad(
   f: (...args: never[]) => unknown,
   options: GradOptions = {},
@@ -76,7 +84,8 @@ export function valueAndGrad(
   };
 }
 
-function differentiate(
+/** The body of {@link grad} and of what is built on it, which name themselves in messages. */
+export function differentiate(
   operation: string,
   f: (...args: never[]) => unknown,
   { argnums = 0, hasAux = false, allowIntegers = false }: GradOptions,
@@ -152,10 +161,12 @@ function separateAux(operation: string, result: unknown): [unknown, unknown] {
 
 function requireScalar(operation: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor)) {
-    const hint = Array.isArray(value) ? "For [value, aux] set hasAux." : "Return the loss as a tensor of shape [].";
-    throw new ArgumentError(
-      `${operation}: the function did not return a tensor but ${value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`}. ${hint}`,
-    );
+    const hint = Array.isArray(value)
+      ? "For [value, aux] set hasAux."
+      : value instanceof Promise
+        ? "A differentiated function is not async: read values outside of it."
+        : "Return the loss as a tensor of shape [].";
+    throw new ArgumentError(`${operation}: the function returned ${describeValue(value)}, not a tensor. ${hint}`);
   }
   if (value.rank !== 0) {
     throw new ShapeError(

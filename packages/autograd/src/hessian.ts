@@ -1,6 +1,6 @@
 import type { MapLeaves, Tensor } from "@thalweg/tensor";
-import { grad } from "./grad";
-import { jacobian } from "./jacobian";
+import { differentiate } from "./grad";
+import { derivativeBlocks } from "./jacobian";
 
 /** Options of {@link hessian}. */
 export interface HessianOptions<N extends number = number> {
@@ -20,6 +20,6 @@ export function hessian<A extends readonly unknown[], const N extends number = 0
   { argnums }: HessianOptions<N> = {},
 ): (...args: A) => MapLeaves<A[N], Tensor, A[N]> {
   const position = (argnums ?? 0) as N;
-  const gradient = grad(f, { argnums: position }) as (...args: A) => A[N];
-  return jacobian(gradient, { argnums: position, mode: "forward" });
+  const gradient = (...args: A): A[N] => differentiate("hessian", f, { argnums: position }, args).gradients as A[N];
+  return derivativeBlocks("hessian", gradient, { argnums: position, mode: "forward" });
 }

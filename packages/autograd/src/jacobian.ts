@@ -23,11 +23,20 @@ export interface JacobianOptions<N extends number = number> {
  */
 export function jacobian<A extends readonly unknown[], R, const N extends number = 0>(
   f: (...args: A) => R,
-  { argnums, mode = "reverse" }: JacobianOptions<N> = {},
+  options: JacobianOptions<N> = {},
+): (...args: A) => MapLeaves<R, Tensor, A[N]> {
+  return derivativeBlocks("jacobian", f, options);
+}
+
+/** The body of {@link jacobian} and of what is built on it, which name themselves in messages. */
+export function derivativeBlocks<A extends readonly unknown[], R, N extends number>(
+  operation: string,
+  f: (...args: A) => R,
+  { argnums, mode = "reverse" }: JacobianOptions<N>,
 ): (...args: A) => MapLeaves<R, Tensor, A[N]> {
   return (...args) => {
-    const { roots, wrapped, rebuild } = selectArguments("jacobian", argnums ?? 0, args);
-    const output = flattenResult("jacobian", f(...(wrapped as unknown as A)));
+    const { roots, wrapped, rebuild } = selectArguments(operation, argnums ?? 0, args);
+    const output = flattenResult(operation, f(...(wrapped as unknown as A)));
     const blocks = mode === "reverse" ? byRows(roots, output.leaves) : byColumns(roots, output.leaves);
     const rows = output.leaves.map((out, row) => {
       const leaves = roots.map((root, column) => blocks[row]?.[column] ?? zeros([...out.shape, ...root.shape], root));

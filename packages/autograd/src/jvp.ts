@@ -16,12 +16,22 @@ export function jvp<A extends readonly unknown[], R>(
   primals: readonly [...A],
   tangents: readonly [...A],
 ): [result: R, tangent: R] {
-  const primal = flattenTensors("jvp", primals, nameArgument);
-  requireFloatArguments("jvp", primal, "Close over it instead.");
-  const direction = flattenLike("jvp", "tangents", tangents, primal, nameArgument);
+  return differentiateAlong("jvp", f, primals, tangents);
+}
+
+/** The body of {@link jvp} and of what is built on it, which name themselves in messages. */
+export function differentiateAlong<A extends readonly unknown[], R>(
+  operation: string,
+  f: (...args: A) => R,
+  primals: readonly [...A],
+  tangents: readonly [...A],
+): [result: R, tangent: R] {
+  const primal = flattenTensors(operation, primals, nameArgument);
+  requireFloatArguments(operation, primal, "Close over it instead.");
+  const direction = flattenLike(operation, "tangents", tangents, primal, nameArgument);
   const roots = primal.leaves.map(identity);
   const result = f(...(treeUnflatten(primal.structure, roots) as A));
-  const output = flattenResult("jvp", result);
+  const output = flattenResult(operation, result);
   const found = pushForward(roots, output.leaves, direction);
   const filled = found.map((tangent, index) => tangent ?? (output.leaves[index] as Tensor).zerosLike());
   return [result, treeUnflatten(output.structure, filled) as R];

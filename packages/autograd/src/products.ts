@@ -1,6 +1,6 @@
 import type { Tensor } from "@thalweg/tensor";
-import { grad } from "./grad";
-import { jvp } from "./jvp";
+import { differentiate } from "./grad";
+import { differentiateAlong } from "./jvp";
 
 /**
  * The Hessian of a scalar function times a direction, without the Hessian: forward over reverse mode, at a small
@@ -20,7 +20,7 @@ export function hvp<P, Others extends readonly unknown[]>(
   direction: P,
   ...others: Others
 ): P {
-  const gradient = grad(f);
-  const [, product] = jvp((at: P): P => gradient(at, ...others), [primal], [direction]);
+  const gradient = (at: P): P => differentiate("hvp", f, {}, [at, ...others]).gradients as P;
+  const [, product] = differentiateAlong("hvp", gradient, [primal], [direction]);
   return product;
 }

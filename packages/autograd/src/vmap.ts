@@ -43,7 +43,9 @@ export function vmap<A extends readonly unknown[], R>(
   return (...args) => {
     const { leaves, paths, structure } = treeFlatten<unknown>(args);
     if (Array.isArray(inAxes) && inAxes.length !== args.length) {
-      throw new ArgumentError(`vmap: in has ${inAxes.length} entries for ${args.length} arguments. Give one for each.`);
+      throw new ArgumentError(
+        `vmap: \`in\` has ${inAxes.length} entries for ${args.length} arguments. Give one for each.`,
+      );
     }
     const axes = leaves.map((leaf, index) => batchAxis(leaf, inAxes, paths[index] as TreePath));
     const extent = batchExtent(leaves, axes, paths, size);
@@ -87,7 +89,9 @@ function axisAt(option: "in" | "out", axes: AxisTree, path: TreePath, name: (pat
     entry = (entry as { readonly [key: string | number]: AxisTree | undefined })[key];
   }
   if (entry === null || typeof entry === "number") return entry;
-  throw new ArgumentError(`vmap: ${option} gives no axis for ${name(path)}. Give a number, or null for "not batched".`);
+  throw new ArgumentError(
+    `vmap: \`${option}\` gives no axis for ${name(path)}. Give a number, or null for "not batched".`,
+  );
 }
 
 function batchAxis(leaf: unknown, axes: AxisTree, path: TreePath): number | null {
@@ -95,12 +99,12 @@ function batchAxis(leaf: unknown, axes: AxisTree, path: TreePath): number | null
   if (axis === null) return null;
   if (!(leaf instanceof Tensor)) {
     throw new ArgumentError(
-      `vmap: ${nameArgument(path)} is a ${typeof leaf} and cannot be batched. Set its entry of in to null.`,
+      `vmap: ${nameArgument(path)} is a ${typeof leaf} and cannot be batched. Set its entry of \`in\` to null.`,
     );
   }
   if (leaf.rank === 0) {
     throw new ShapeError(
-      `vmap: ${nameArgument(path)} is a scalar and has no axis to batch over. Set its entry of in to null.`,
+      `vmap: ${nameArgument(path)} is a scalar and has no axis to batch over. Set its entry of \`in\` to null.`,
     );
   }
   return normalizeAxis(`vmap of ${nameArgument(path)}`, axis, leaf.rank);
@@ -119,13 +123,15 @@ function batchExtent(
     const { shape } = leaves[index] as Tensor;
     const found = `${nameArgument(paths[index] as TreePath)} ${formatShape(shape)} axis ${axis} has ${shape[axis]}`;
     if (extent !== undefined && shape[axis] !== extent) {
-      throw new ShapeError(`vmap: ${from}, ${found}. Batched axes must have one extent; check in.`);
+      throw new ShapeError(`vmap: ${from}, ${found}. Batched axes must have one extent; check the option \`in\`.`);
     }
     if (extent === undefined) from = found;
     extent = shape[axis] as number;
   });
   if (extent !== undefined) return extent;
-  throw new ArgumentError("vmap: no argument is batched. Give an axis in in, or the number of examples as size.");
+  throw new ArgumentError(
+    "vmap: no argument is batched. Give an axis in the option `in`, or the number of examples as `size`.",
+  );
 }
 
 function placeBatchAxis(
@@ -139,7 +145,7 @@ function placeBatchAxis(
   if (axis === null) {
     if (batched === null) return single;
     throw new ArgumentError(
-      `vmap: ${nameResult(path)} differs between examples, out cannot be null for it. Give an axis.`,
+      `vmap: ${nameResult(path)} differs between examples, \`out\` cannot be null for it. Give an axis.`,
     );
   }
   const result = batched ?? single.expand([extent, ...single.shape]);

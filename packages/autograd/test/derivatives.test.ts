@@ -9,12 +9,23 @@ function setUp({ shapes, domain, f }: FunctionCase, seed = 1) {
   const point = bound(randomArrays(seed, shapes, domain));
   const direction = bound(randomArrays(seed + 1, shapes));
   const along = new Map(
-    point.tensors.map((tensor, index) => [tensor, direction.bindings.get(direction.tensors[index] as Tensor) as NdArray]),
+    point.tensors.map((tensor, index) => [
+      tensor,
+      direction.bindings.get(direction.tensors[index] as Tensor) as NdArray,
+    ]),
   );
   const output = f(...point.tensors);
   const cotangent = bound(randomArrays(seed + 2, [output.shape]));
   const bindings = merge(point.bindings, direction.bindings, cotangent.bindings);
-  return { x: point.tensors, v: direction.tensors, c: cotangent.tensors[0] as Tensor, output, along, bindings, at: point.bindings };
+  return {
+    x: point.tensors,
+    v: direction.tensors,
+    c: cotangent.tensors[0] as Tensor,
+    output,
+    along,
+    bindings,
+    at: point.bindings,
+  };
 }
 
 const allArguments = (x: readonly unknown[]): number[] => x.map((_, index) => index);
@@ -64,10 +75,18 @@ describe.each(cases)("$name", (example) => {
     const expected = directionalDerivative(gradient(...x), at, along);
     const forwardOverReverse = jvp((...args: Tensor[]) => gradient(...args), x, v)[1];
     agree(forwardOverReverse, expected, bindings, 6);
-    agree(hvp((args: Tensor[]) => g(...args), x, v), expected, bindings, 6);
+    agree(
+      hvp((args: Tensor[]) => g(...args), x, v),
+      expected,
+      bindings,
+      6,
+    );
     const exact = evaluateReference(forwardOverReverse, bindings);
     const slope = (...args: Tensor[]): Tensor =>
-      gradient(...args).reduce<Tensor>((sum, part, index) => sum.add(part.mul(v[index] as Tensor).sum()), g(...args).mul(0));
+      gradient(...args).reduce<Tensor>(
+        (sum, part, index) => sum.add(part.mul(v[index] as Tensor).sum()),
+        g(...args).mul(0),
+      );
     agree(grad(slope, { argnums: allArguments(x) })(...x) as Tensor[], exact, bindings, 10);
     const tangent = (...args: Tensor[]): Tensor => jvp(g, args, v)[1];
     agree(grad(tangent, { argnums: allArguments(x) })(...x) as Tensor[], exact, bindings, 10);
@@ -109,7 +128,8 @@ describe.each(cases)("$name", (example) => {
         .reduce((sum, part) => sum.add(part)),
     );
     agree(products, evaluateReference(hvp(scalar, x, v), bindings), bindings, 10);
-    const flat = (block: Tensor, i: number) => block.reshape([(x[i] as Tensor).size, block.size / Math.max(1, (x[i] as Tensor).size)]);
+    const flat = (block: Tensor, i: number) =>
+      block.reshape([(x[i] as Tensor).size, block.size / Math.max(1, (x[i] as Tensor).size)]);
     blocks.forEach((row, i) =>
       row.forEach((block, j) => {
         if (block.size === 0) return;

@@ -56,7 +56,8 @@ export const cases: readonly FunctionCase[] = [
     name: "powers, roots and logarithms of positive numbers",
     shapes: [[4], [4]],
     domain: [0.4, 2],
-    f: (x, y) => x.pow(y).add(x.sqrt().mul(y.rsqrt())).sub(x.log().div(y)).add(y.pow(3)).mul(x.pow(-0.3)).add(y.reciprocal()),
+    f: (x, y) =>
+      x.pow(y).add(x.sqrt().mul(y.rsqrt())).sub(x.log().div(y)).add(y.pow(3)).mul(x.pow(-0.3)).add(y.reciprocal()),
   },
   {
     name: "the error function and its inverse",
@@ -71,11 +72,7 @@ export const cases: readonly FunctionCase[] = [
   },
   {
     name: "a dense layer",
-    shapes: [
-      [3, 4],
-      [4, 2],
-      [2],
-    ],
+    shapes: [[3, 4], [4, 2], [2]],
     f: (x, w, b) => x.dot(w).add(b).tanh(),
   },
   {
@@ -176,7 +173,11 @@ export const cases: readonly FunctionCase[] = [
     ],
     f: (table, updates) => {
       const indices = tensor([3, 1, 1], { dtype: "i32" });
-      return table.gather(indices, { axis: 0 }).mul(updates).add(1).dot(table.scatterAdd(indices, updates.square(), { axis: 0 }).T);
+      return table
+        .gather(indices, { axis: 0 })
+        .mul(updates)
+        .add(1)
+        .dot(table.scatterAdd(indices, updates.square(), { axis: 0 }).T);
     },
   },
   {
@@ -188,7 +189,17 @@ export const cases: readonly FunctionCase[] = [
     f: (a, b) => {
       const joined = concat([a, b.mul(2)], { axis: 1 });
       const cut = joined.slice([0, 1], [2, 5], [1, 2]).flip(0);
-      return cut.square().T.pad([[1, 0], [0, 2]], { value: 0.5 }).reshape([-1]).mul(joined.sum());
+      return cut
+        .square()
+        .T.pad(
+          [
+            [1, 0],
+            [0, 2],
+          ],
+          { value: 0.5 },
+        )
+        .reshape([-1])
+        .mul(joined.sum());
     },
   },
   {

@@ -1,4 +1,4 @@
-import { type Shape, type Tensor, placeholder, sizeOf } from "@thalweg/tensor";
+import { placeholder, type Shape, sizeOf, type Tensor } from "@thalweg/tensor";
 import {
   type Bindings,
   type Bound,
@@ -45,7 +45,12 @@ export const weighted =
  * Both sides are float64. `digits` of agreement: 11 for two ways to the same derivative (some hundred rounded terms),
  * 7 for finite differences (h about 2^-12 with Richardson's extrapolation leaves 1e-12 times a fifth derivative).
  */
-export function agree(actual: readonly Tensor[], expected: readonly NdArray[], bindings: Bindings, digits: number): void {
+export function agree(
+  actual: readonly Tensor[],
+  expected: readonly NdArray[],
+  bindings: Bindings,
+  digits: number,
+): void {
   const found = evaluateReference(actual, bindings);
   found.forEach((array, index) => {
     const reference = expected[index] as NdArray;
