@@ -21,6 +21,15 @@ export {
 export * as initializers from "./initializers";
 export type { Fans, Initializer, KaimingOptions, VarianceScalingOptions } from "./initializers";
 export {
+  type AttentionInput,
+  type AttentionMask,
+  type AttentionOptions,
+  type AttentionParams,
+  multiHeadAttention,
+  scaledDotProductAttention,
+  type ScaledDotProductOptions,
+} from "./layers/attention";
+export {
   conv1d,
   conv2d,
   conv3d,
@@ -31,8 +40,31 @@ export {
   type ConvTransposeOptions,
 } from "./layers/convolution";
 export { dense, type DenseOptions } from "./layers/dense";
+export { dropout, type DropoutOptions } from "./layers/dropout";
+export { embedding, type EmbeddingOptions, type EmbeddingParams } from "./layers/embedding";
 export type { KernelParams } from "./layers/kernel";
+export {
+  batchNorm,
+  type BatchNormOptions,
+  type BatchNormState,
+  groupNorm,
+  type GroupNormOptions,
+  layerNorm,
+  type LayerNormOptions,
+  type NormParams,
+} from "./layers/normalization";
 export { averagePool, flatten, maxPool } from "./layers/pooling";
+export {
+  type Cell,
+  type CellOptions,
+  gruCell,
+  type GruParams,
+  lstmCell,
+  type LstmCarry,
+  type LstmOptions,
+  type LstmParams,
+  unroll,
+} from "./layers/recurrent";
 export {
   accuracy,
   binaryCrossEntropyWithLogits,

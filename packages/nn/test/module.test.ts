@@ -1,4 +1,4 @@
-import { key, type Tensor, tensor, treeLeaves, zeros } from "@thalweg/tensor";
+import { key, type Tensor, treeLeaves, zeros } from "@thalweg/tensor";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import * as nn from "../src/index";
 
