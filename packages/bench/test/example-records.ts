@@ -57,7 +57,7 @@ export function evaluation(step: number, loss: number, accuracy: number): Evalua
     gpuSeconds: null,
     evaluationSeconds: 0.2,
     regularizer: 0,
-    phases: { train: result, valid: result, test: result },
+    phases: { trainEval: result, valid: result, test: result },
   };
 }
 

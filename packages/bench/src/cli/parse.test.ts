@@ -42,7 +42,7 @@ describe("what people type", () => {
     ],
     [
       () => parseTarget("speed=3"),
-      '--target: "speed" is no quantity. Use one of train-accuracy, train-loss, valid-accuracy, valid-loss, test-accuracy, test-loss.',
+      '--target: "speed" is no quantity. Use one of trainEval-accuracy, trainEval-loss, valid-accuracy, valid-loss, test-accuracy, test-loss.',
     ],
     [
       () => parseAssignment("adam", "--lr"),

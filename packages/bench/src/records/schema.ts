@@ -29,8 +29,8 @@ export interface Budget {
   readonly steps?: number | undefined;
 }
 
-/** The three phases of an evaluation. `train` is the part of the training set that is set apart for evaluation. */
-export const phases = ["train", "valid", "test"] as const;
+/** The three phases of an evaluation. `trainEval` is a fixed part of the training set. */
+export const phases = ["trainEval", "valid", "test"] as const;
 
 /** One of {@link phases}. */
 export type Phase = (typeof phases)[number];

@@ -68,7 +68,7 @@ export function worstValue(metric: Metric): number {
 
 /** `test accuracy`, `validation loss`, as prose has it. */
 export function metricName(phase: Phase, metric: Metric): string {
-  return `${phase === "valid" ? "validation" : phase} ${metric}`;
+  return `${{ trainEval: "training", valid: "validation", test: "test" }[phase]} ${metric}`;
 }
 
 function raceOf(records: readonly RunRecord[]): Race {

@@ -1,0 +1,46 @@
+import { tensor } from "@thalweg/tensor";
+import { batchCount, type DataTensors } from "@thalweg/workloads";
+import { type Phase, type PhaseResult, phases } from "../records/schema";
+import { emptySums, type Programs, type RunKeys, type TrainingState } from "./programs";
+
+/** Result of all phases that have examples. */
+export interface EvaluationResult {
+  readonly regularizer: number;
+  readonly phases: Readonly<Partial<Record<Phase, PhaseResult>>>;
+}
+
+/** Means over the full batches of every phase, in evaluation mode. */
+export async function evaluatePhases(
+  { parts, evaluate, regularizer }: Programs,
+  { params, model }: Pick<TrainingState, "params" | "model">,
+  data: DataTensors,
+  keys: RunKeys,
+): Promise<EvaluationResult> {
+  const { dataset, batchSize, problem } = parts;
+  using penalty = regularizer(params);
+  const pending: { readonly phase: Phase; readonly batches: number; readonly sums: ReturnType<typeof evaluate> }[] = [];
+  for (const phase of phases) {
+    const { start, count } = dataset.splits[phase];
+    if (count === 0) continue;
+    const batches = batchCount(dataset, phase, batchSize);
+    const from = tensor(Uint32Array.of(start)).reshape([]);
+    let sums = emptySums();
+    for (let batch = 0; batch < batches; batch++) sums = evaluate(sums, params, model, data, from, keys.evaluation);
+    pending.push({ phase, batches, sums });
+  }
+  // All work is queued; only now does anything wait.
+  const penaltyValue = await penalty.item();
+  const results: Partial<Record<Phase, PhaseResult>> = {};
+  for (const { phase, batches, sums } of pending) {
+    const [loss = Number.NaN, accuracy = Number.NaN] = await sums.sums.data();
+    const dataLoss = loss / batches;
+    results[phase] = {
+      loss: dataLoss + penaltyValue,
+      dataLoss,
+      accuracy: problem.metric === "accuracy" ? accuracy / batches : null,
+    };
+    sums.sums.dispose();
+    sums.batch.dispose();
+  }
+  return { regularizer: penaltyValue, phases: results };
+}

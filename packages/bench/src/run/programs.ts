@@ -1,0 +1,203 @@
+import { valueAndGrad } from "@thalweg/autograd";
+import { applyUpdates, type GradientTransformation } from "@thalweg/optim";
+import {
+  compile,
+  evaluate as realize,
+  foldIn,
+  full,
+  iota,
+  type Key,
+  key,
+  splitKeys,
+  stack,
+  type Tensor,
+  tensor,
+  treeLeaves,
+  where,
+} from "@thalweg/tensor";
+import {
+  batchCount,
+  type DataTensors,
+  gatherBatch,
+  type ImageDataset,
+  type TensorTree,
+  type TestProblem,
+  trainingIndices,
+} from "@thalweg/workloads";
+
+/** All that a training step changes. It is donated to each step and replaced by what the step returns. */
+export interface TrainingState {
+  readonly params: TensorTree;
+  /** The problem's own state, such as batch-norm averages. */
+  readonly model: TensorTree;
+  readonly optimizer: TensorTree;
+  /** Steps done: u32 scalar. */
+  readonly step: Tensor;
+  /** First step whose loss was not finite, or {@link neverDiverged}: u32 scalar. */
+  readonly divergedAt: Tensor;
+  /** Loss and accuracy of the last {@link historyLength} logged steps, a ring: f32 `[historyLength, 2]`. */
+  readonly history: Tensor;
+}
+
+/** Value of {@link TrainingState.divergedAt} while all losses were finite. */
+export const neverDiverged = 2 ** 32 - 1;
+
+/** Entries of the history. At most so many logged steps may pass between two reads. */
+export const historyLength = 64;
+
+/** Keys of one run, one per purpose, so that a change of one thing leaves the random numbers of all others alone. */
+export interface RunKeys {
+  readonly initialization: Key;
+  readonly shuffling: Key;
+  /** Dropout, augmentation and sampling in training. */
+  readonly sampling: Key;
+  /** Sampling in evaluation. */
+  readonly evaluation: Key;
+}
+
+/** The keys that belong to a seed. */
+export function runKeys(seed: number): RunKeys {
+  const [initialization, shuffling, sampling, evaluation] = splitKeys(key(seed), 4) as [Key, Key, Key, Key];
+  return { initialization, shuffling, sampling, evaluation };
+}
+
+/** Sums over the batches of a phase: f32 `[2]` (loss without regularizer, accuracy), and how many batches: u32 scalar. */
+interface EvaluationSums {
+  readonly sums: Tensor;
+  readonly batch: Tensor;
+}
+
+/** What the programs of a run are made of. */
+export interface ProgramParts {
+  readonly problem: TestProblem;
+  readonly dataset: ImageDataset;
+  readonly optimizer: GradientTransformation;
+  readonly batchSize: number;
+  readonly l2: number;
+  readonly trainLogInterval: number;
+}
+
+/** The compiled programs of a run. Seeds share them: nothing in them depends on a seed. */
+export interface Programs extends ReturnType<typeof compilePrograms> {
+  readonly parts: ProgramParts;
+  /**
+   * Runs every program once on a state that is thrown away, so that all compilation is over before anything is timed:
+   * some drivers compile a kernel when it is first dispatched. Later calls do nothing.
+   */
+  readonly warmUp: (data: DataTensors, keys: RunKeys) => Promise<void>;
+}
+
+/**
+ * Makes the programs of a run. Nothing is compiled before a program is first called.
+ *
+ * `step` is the whole training step, one program: it gathers its batch from the data on the device, differentiates the
+ * loss, updates parameters and optimizer, and writes loss and accuracy into the history. `evaluate` adds one batch to the
+ * sums of a phase.
+ */
+export function createPrograms(parts: ProgramParts): Programs {
+  const programs = compilePrograms(parts);
+  let warmedUp: Promise<void> | undefined;
+  const warmUp = (data: DataTensors, keys: RunKeys): Promise<void> => {
+    warmedUp ??= runEach(parts, programs, data, keys);
+    return warmedUp;
+  };
+  return { parts, ...programs, warmUp };
+}
+
+async function runEach(
+  parts: ProgramParts,
+  { step, evaluate, regularizer, observe }: ReturnType<typeof compilePrograms>,
+  data: DataTensors,
+  keys: RunKeys,
+): Promise<void> {
+  const initial = initialState(parts, keys);
+  await realize(treeLeaves<Tensor>(initial));
+  const start = tensor(Uint32Array.of(0)).reshape([]);
+  const sums = evaluate(emptySums(), initial.params, initial.model, data, start, keys.evaluation);
+  const penalty = regularizer(initial.params);
+  const state = step(initial, data, { shuffling: keys.shuffling, sampling: keys.sampling });
+  const copy = observe(state.history, state.divergedAt);
+  await copy.history.data();
+  for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();
+}
+
+function compilePrograms(parts: ProgramParts) {
+  const { problem, dataset, optimizer, batchSize, l2, trainLogInterval } = parts;
+
+  const step = compile(
+    (state: TrainingState, data: DataTensors, keys: Pick<RunKeys, "shuffling" | "sampling">): TrainingState => {
+      const indices = trainingIndices(dataset, { key: keys.shuffling, step: state.step, batchSize });
+      const batch = gatherBatch(data, dataset.shape, indices);
+      const sampling = foldIn(keys.sampling, state.step);
+      const lossOf = (params: TensorTree) => {
+        const losses = problem.losses(params, state.model, batch, "train", sampling);
+        return [losses.perExample.mean().add(problem.regularizer(params, l2)), losses] as const;
+      };
+      const [[loss, { accuracy, state: model }], gradients] = valueAndGrad(lossOf, { hasAux: true })(state.params);
+      const [updates, optimizerState] = optimizer.update(gradients, state.optimizer, state.params);
+      const finite = loss.isFinite().or(state.divergedAt.notEqual(neverDiverged));
+      return {
+        params: applyUpdates(state.params, updates),
+        model,
+        optimizer: optimizerState as TensorTree,
+        step: state.step.add(1),
+        divergedAt: where(finite, state.divergedAt, state.step),
+        history: logged(state, loss, accuracy, trainLogInterval),
+      };
+    },
+    { donate: [0] },
+  );
+
+  const evaluate = compile(
+    (total: EvaluationSums, params: TensorTree, model: TensorTree, data: DataTensors, start: Tensor, from: Key) => {
+      const indices = total.batch.mul(batchSize).add(start).add(iota([batchSize], 0, "u32"));
+      const batch = gatherBatch(data, dataset.shape, indices);
+      const losses = problem.losses(params, model, batch, "eval", foldIn(from, total.batch));
+      const values = stack([losses.perExample.mean(), losses.accuracy ?? zero()], { axis: 0 });
+      return { sums: total.sums.add(values), batch: total.batch.add(1) };
+    },
+    { donate: [0] },
+  );
+
+  const regularizer = compile((params: TensorTree) => problem.regularizer(params, l2));
+
+  /** A copy of what is read while training goes on and donates the original. */
+  const observe = compile((history: Tensor, divergedAt: Tensor) => ({
+    history: history.add(0),
+    divergedAt: divergedAt.add(0),
+  }));
+
+  return { step, evaluate, regularizer, observe };
+}
+
+/** State before the first step, lazily. */
+export function initialState({ problem, optimizer }: ProgramParts, keys: RunKeys): TrainingState {
+  const { params, state } = problem.init(keys.initialization);
+  return {
+    params,
+    model: state,
+    optimizer: optimizer.init(params) as TensorTree,
+    step: tensor(Uint32Array.of(0)).reshape([]),
+    divergedAt: tensor(Uint32Array.of(neverDiverged)).reshape([]),
+    history: full([historyLength, 2], 0),
+  };
+}
+
+/** Sums of a phase before its first batch. */
+export function emptySums(): EvaluationSums {
+  return { sums: full([2], 0), batch: tensor(Uint32Array.of(0)).reshape([]) };
+}
+
+/** Steps of an epoch. */
+export function stepsPerEpoch({ dataset, batchSize }: Pick<ProgramParts, "dataset" | "batchSize">): number {
+  return batchCount(dataset, "train", batchSize);
+}
+
+/** The history with the step's entry in it, if the step is one of those that are logged. */
+function logged({ step, history }: TrainingState, loss: Tensor, accuracy: Tensor | undefined, interval: number): Tensor {
+  const slot = step.div(interval).rem(historyLength);
+  const here = iota([historyLength, 1], 0, "u32").equal(slot).and(step.rem(interval).equal(0));
+  return where(here, stack([loss, accuracy ?? zero()], { axis: 0 }), history);
+}
+
+const zero = () => full([], 0);

@@ -1,0 +1,109 @@
+import type { Device, Tensor } from "@thalweg/tensor";
+import type { DataTensors } from "@thalweg/workloads";
+import type { TrainingLine } from "../records/schema";
+import { historyLength, neverDiverged, type Programs, type RunKeys, type TrainingState } from "./programs";
+
+/** The steps between two evaluations. */
+export interface SegmentOptions {
+  readonly programs: Programs;
+  readonly device: Device;
+  readonly data: DataTensors;
+  readonly keys: RunKeys;
+  /** State after `from` steps. It is donated: only the returned one may be used afterwards. */
+  readonly state: TrainingState;
+  readonly from: number;
+  readonly until: number;
+  /** Seconds after which the segment ends early. */
+  readonly seconds: number;
+  readonly now: () => number;
+  readonly signal: AbortSignal | undefined;
+  /** Called whenever losses have come back from the device. */
+  readonly onChunk: (chunk: { readonly step: number; readonly last: TrainingLine | undefined; readonly stepsPerSecond: number }) => void;
+}
+
+/** What a segment did. */
+export interface Segment {
+  readonly state: TrainingState;
+  /** Steps done since the start of the run; fewer than `until` if the segment ended early. */
+  readonly step: number;
+  /** Wall-clock seconds, from an idle device to an idle device. */
+  readonly seconds: number;
+  readonly lines: readonly TrainingLine[];
+  /** First step whose loss was not finite. */
+  readonly divergedAt: number | undefined;
+}
+
+/** A chunk of steps should take this many milliseconds: often enough for progress, seldom enough to cost nothing. */
+const chunkMs = 120;
+
+/**
+ * Trains from one step to another. Steps are queued in chunks; the losses of a chunk are read while the device works on
+ * the next one, so that it never waits for the host, and the host is never more than two chunks ahead.
+ */
+export async function trainSegment(options: SegmentOptions): Promise<Segment> {
+  const { programs, device, data, keys, from, until, now, signal, onChunk } = options;
+  const { trainLogInterval, problem } = programs.parts;
+  const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
+  const lines: TrainingLine[] = [];
+  let { state } = options;
+  let step = from;
+  let divergedAt: number | undefined;
+
+  await device.idle();
+  const start = now();
+  let lastArrival = start;
+  let chunk = 4;
+  let pending: Promise<Observation> | undefined;
+
+  const receive = async (arriving: Promise<Observation>): Promise<void> => {
+    const { first, end, history, diverged } = await arriving;
+    const arrival = now();
+    const elapsed = arrival - lastArrival;
+    lastArrival = arrival;
+    if (diverged !== neverDiverged) divergedAt = diverged;
+    for (let logged = Math.ceil(first / trainLogInterval) * trainLogInterval; logged < end; logged += trainLogInterval) {
+      if (logged > diverged) break;
+      const slot = (logged / trainLogInterval) % historyLength;
+      const loss = history[2 * slot] ?? Number.NaN;
+      const accuracy = problem.metric === "accuracy" ? (history[2 * slot + 1] ?? Number.NaN) : null;
+      lines.push({ type: "training", step: logged, loss, accuracy });
+    }
+    onChunk({ step: end, last: lines.at(-1), stepsPerSecond: ((end - first) * 1000) / elapsed });
+    const wanted = (chunkMs * (end - first)) / Math.max(elapsed, 0.1);
+    chunk = Math.max(1, Math.min(2 * chunk, Math.round(wanted), historyLength * trainLogInterval));
+  };
+
+  const mayGoOn = () =>
+    step < until && divergedAt === undefined && !signal?.aborted && (now() - start) / 1000 < options.seconds;
+  while (mayGoOn()) {
+    const first = step;
+    const end = Math.min(step + chunk, until);
+    for (; step < end; step++) state = programs.step(state, data, stepKeys);
+    const reading = observe(programs, state, first, end);
+    if (pending !== undefined) await receive(pending);
+    pending = reading;
+  }
+  if (pending !== undefined) await receive(pending);
+  await device.idle();
+  return { state, step, seconds: (now() - start) / 1000, lines, divergedAt };
+}
+
+/** What came back from the device after a chunk: the steps `first` to `end - 1`. */
+interface Observation {
+  readonly first: number;
+  readonly end: number;
+  readonly history: ArrayLike<number>;
+  readonly diverged: number;
+}
+
+async function observe(programs: Programs, state: TrainingState, first: number, end: number): Promise<Observation> {
+  // The state itself is donated to the next step, so what is read is a copy that the device makes in between.
+  const copy = programs.observe(state.history, state.divergedAt);
+  const [history, diverged] = await Promise.all([read(copy.history), read(copy.divergedAt)]);
+  return { first, end, history, diverged: diverged[0] ?? neverDiverged };
+}
+
+async function read(from: Tensor): Promise<ArrayLike<number>> {
+  using owned = from;
+  return await owned.data();
+}
