@@ -11,7 +11,11 @@ export default defineConfig({
   external: ["#adapter"],
   format: "esm",
   target: "es2022",
-  dts: { entry: { index: "src/index.ts", testing: "src/testing/index.ts" } },
+  dts: {
+    entry: { index: "src/index.ts", testing: "src/testing/index.ts" },
+    // The public types name GPUDevice and its kin; bundling the declarations drops references in the sources.
+    banner: '/// <reference types="@webgpu/types" />',
+  },
   sourcemap: true,
   clean: true,
 });

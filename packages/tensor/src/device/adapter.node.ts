@@ -2,7 +2,8 @@ import { constants } from "node:os";
 import process from "node:process";
 import { ArgumentError, UnsupportedError } from "../errors";
 import { type AdapterRequest, type FoundGpu, isSoftware } from "./adapter";
-import { swiftshaderPackage, unpackSwiftShader } from "./swiftshader.node";
+// With an extension, because without one the name looks like a native addon to bundlers.
+import { swiftshaderPackage, unpackSwiftShader } from "./swiftshader.node.js";
 
 /** Dawn for Node: `create` makes a `GPU` object with its own view of the machine's drivers. */
 type Dawn = typeof import("webgpu");
@@ -31,13 +32,18 @@ export async function findGpu(request: AdapterRequest): Promise<FoundGpu> {
     const found = await attempt();
     if (found !== undefined) return found;
   }
-  const named = wanted !== "auto" && wanted !== "software";
   throw new UnsupportedError(
     `requestDevice: no ${wanted === "auto" ? "" : `"${wanted}" `}WebGPU adapter. Tried: ${tried.join("; ")}. ` +
-      (named
-        ? 'Use "auto", "software", or a part of a name that is there.'
-        : "Install a Vulkan driver (on Debian and Ubuntu: mesa-vulkan-drivers, version 24 or later), or on Linux x64 a " +
-          `software one with "npm install webgpu ${swiftshaderPackage}".`),
+      wayOut(wanted, dawn !== undefined),
+  );
+}
+
+function wayOut(wanted: string, hasDawn: boolean): string {
+  if (!hasDawn) return 'Run "npm install webgpu".';
+  if (wanted !== "auto" && wanted !== "software") return 'Use "auto", "software", or a part of a name that is there.';
+  return (
+    "Install a Vulkan driver (on Debian and Ubuntu: mesa-vulkan-drivers, version 24 or later), or on Linux x64 a " +
+    `software one with "npm install ${swiftshaderPackage}".`
   );
 }
 

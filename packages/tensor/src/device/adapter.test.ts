@@ -6,8 +6,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { ArgumentError, UnsupportedError } from "../errors";
 import { adapterName, describeAdapter, isSoftware } from "./adapter";
 import * as browser from "./adapter.browser";
-import * as node from "./adapter.node";
-import { tarEntries, unpackSwiftShader } from "./swiftshader.node";
+import * as node from "./adapter.node.js";
+import { tarEntries, unpackSwiftShader } from "./swiftshader.node.js";
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -95,6 +95,16 @@ describe("in Node", () => {
     await expect(finding).rejects.toThrow(
       /^requestDevice: no "Voodoo 2" WebGPU adapter\. Tried: the machine's drivers through webgpu, which (are|found|failed).* Use "auto", "software", or a part of a name that is there\.$/,
     );
+  });
+
+  test("without the npm package webgpu, the error says how to get it", async () => {
+    vi.doMock("webgpu", () => {
+      throw new RangeError("not installed");
+    });
+    await expect(node.findGpu(auto)).rejects.toThrow(
+      /the npm package webgpu, which did not load.*Run "npm install webgpu"/,
+    );
+    vi.doUnmock("webgpu");
   });
 
   test("an empty name is refused", async () => {

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ArgumentError, DeviceLostError, ThalwegError, UnsupportedError } from "../errors";
-import { findGpu } from "./adapter.node";
+import { findGpu } from "./adapter.node.js";
 import { type Device, defaultDevice, init, type PipelineSpec, requestDevice, setDefaultDevice } from "./device";
 import { bufferUsage } from "./gpu-flags";
 

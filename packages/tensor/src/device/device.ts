@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ThalwegError, UnsupportedError } from "../errors";
 import { type AdapterDescription, type AdapterModule, adapterName, describeAdapter } from "./adapter";
 import { BufferPool, type MemoryUse } from "./buffer-pool";
