@@ -1,3 +1,6 @@
+export { compile, type CompileOptions, type Program, type ProgramStatistics } from "./compiler/compile";
+export { debugNonFinite } from "./compiler/debug";
+export { evaluate } from "./compiler/evaluate";
 export { conv, type ConvolutionOptions, convTranspose, type TransposedConvolutionOptions } from "./composites/convolution";
 export { einsum } from "./composites/einsum";
 export { type Moments, moments, standardize, type StandardizeOptions } from "./composites/norm";
@@ -13,6 +16,10 @@ export {
 export { logSoftmax, softmax, type SoftmaxOptions } from "./composites/softmax";
 export type { Padding, PerAxis } from "./composites/window";
 export { arange, eye, type NestedValues, ones, onesLike, oneHot, scalar, tensor, type TensorOptions, zeros, zerosLike } from "./create";
+export { type AdapterDescription } from "./device/adapter";
+export type { CounterValues } from "./device/counters";
+export { defaultDevice, Device, type DeviceOptions, init, requestDevice, setDefaultDevice } from "./device/device";
+export { chromeTrace, formatProfile, type ProfileRow } from "./device/profiler";
 export { bytesPerElement, type DType, isFloat, isInteger, type TypedArray } from "./dtype";
 export {
   ArgumentError,

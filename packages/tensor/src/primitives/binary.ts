@@ -14,6 +14,7 @@ interface BinarySpec {
   readonly cost?: number;
   readonly domains?: readonly (readonly [number, number])[];
   readonly distinct?: boolean;
+  readonly neutral?: { readonly left?: number; readonly right?: number };
 }
 
 function binary(spec: BinarySpec): Primitive<undefined> {
@@ -33,6 +34,7 @@ function binary(spec: BinarySpec): Primitive<undefined> {
     cost: spec.cost ?? 1,
     ...(spec.domains && { domains: spec.domains }),
     distinct: spec.distinct ?? false,
+    ...(spec.neutral && { neutral: spec.neutral }),
     sampleParams: undefined,
   });
 }
@@ -55,6 +57,7 @@ export const add = binary({
   wgsl: infix("+"),
   reference: (a, b, dtype) => wrap(a + b, dtype),
   derivatives: [(t) => t, (t) => t],
+  neutral: { left: 0, right: 0 },
 });
 
 export const sub = binary({
@@ -62,6 +65,7 @@ export const sub = binary({
   wgsl: infix("-"),
   reference: (a, b, dtype) => wrap(a - b, dtype),
   derivatives: [(t) => t, (t) => t.neg()],
+  neutral: { right: 0 },
 });
 
 export const mul = binary({
@@ -69,14 +73,16 @@ export const mul = binary({
   wgsl: infix("*"),
   reference: (a, b, dtype) => (dtype === "i32" || dtype === "u32" ? wrap(Math.imul(a, b), dtype) : a * b),
   derivatives: [(t, _a, b) => t.mul(b), (t, a) => t.mul(a)],
+  neutral: { left: 1, right: 1 },
 });
 
 /** Integers: truncated; division by 0 gives the numerator, as WGSL has it. */
 export const div = binary({
   name: "div",
   wgsl: infix("/"),
-  reference: (a, b, dtype) => (dtype === "i32" || dtype === "u32" ? (b === 0 ? a : Math.trunc(a / b)) : a / b),
+  reference: (a, b, dtype) => (dtype === "i32" || dtype === "u32" ? (b === 0 ? a : wrap(Math.trunc(a / b), dtype)) : a / b),
   derivatives: [(t, _a, b) => t.div(b), (t, _a, b, y) => t.mul(y.neg().div(b))],
+  neutral: { right: 1 },
   cost: 2,
   domains: [
     [-2, 2],
@@ -88,7 +94,7 @@ export const div = binary({
 export const rem = binary({
   name: "rem",
   wgsl: infix("%"),
-  reference: (a, b, dtype) => (b === 0 && (dtype === "i32" || dtype === "u32") ? 0 : a % b),
+  reference: (a, b, dtype) => (b === 0 && (dtype === "i32" || dtype === "u32") ? 0 : wrap(a % b, dtype)),
   derivatives: [(t) => t, (t, a, b) => t.mul(truncate(a.div(b)).neg())],
   cost: 4,
   domains: [

@@ -42,11 +42,19 @@ export type Lowering<P> =
       expression(args: readonly string[], context: ExpressionContext, params: P): string;
       /** Rough cost of one element in floating-point operations, for fusion decisions. */
       readonly cost: number;
+      /** Values of the left or right operand that leave the other one as it is. */
+      readonly neutral?: { readonly left?: number; readonly right?: number };
     }
   | {
       readonly kind: "movement";
       move(output: readonly Index[], inputShape: Shape, params: P): Movement;
       fill(params: P): number;
+      /** The one application that does what `inner` and then `outer` do, where there is one. */
+      merge?(inner: P, outer: P): P;
+      /** Does it leave an input of this shape as it is? */
+      isIdentity?(params: P, inputShape: Shape): boolean;
+      /** See {@link Primitive.batch}: the same movement of an input with one more axis in front. */
+      batchParams(params: P, size: number): P;
     }
   /** Data-dependent movement: the coordinate along `axis` of the first input comes from the second one. */
   | { readonly kind: "gather"; axis(params: P): number }
@@ -126,6 +134,15 @@ export interface Primitive<P = unknown> {
 
 /** Types a record; all fields are required, so that a missing rule is a compile error. */
 export const definePrimitive = <P>(primitive: Primitive<P>): Primitive<P> => primitive;
+
+/** The lowering of a node if it is of the given kind. */
+export const loweringOf = <K extends Lowering<unknown>["kind"]>(
+  node: { readonly primitive: Primitive },
+  kind: K,
+): Extract<Lowering<unknown>, { readonly kind: K }> | undefined =>
+  node.primitive.lowering.kind === kind
+    ? (node.primitive.lowering as Extract<Lowering<unknown>, { readonly kind: K }>)
+    : undefined;
 
 /** For integer- and boolean-valued operations: no cotangent flows back. */
 export const zeroCotangent = (_cotangent: unknown, context: { readonly inputs: readonly unknown[] }): null[] =>

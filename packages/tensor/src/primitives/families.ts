@@ -56,6 +56,8 @@ export interface ElementwiseSpec<P> {
   /** Where samples are drawn, per argument; default [-2, 2]. */
   readonly domains?: readonly Domain[];
   readonly sampleParams: P;
+  /** Values of the left or right operand that leave the other one as it is. */
+  readonly neutral?: { readonly left?: number; readonly right?: number };
   /** The operation has ties or kinks: samples keep a distance from each other and from 0. */
   readonly distinct?: boolean;
 }
@@ -78,7 +80,12 @@ export function elementwise<P>(spec: ElementwiseSpec<P>): Primitive<P> {
       }
       return { shape: commonShape(name, inputs), dtype: gives ?? dtype };
     },
-    lowering: { kind: "elementwise", expression: spec.expression, cost: spec.cost ?? 1 },
+    lowering: {
+      kind: "elementwise",
+      expression: spec.expression,
+      cost: spec.cost ?? 1,
+      ...(spec.neutral && { neutral: spec.neutral }),
+    },
     reference: (inputs, params, output) =>
       mapElements(inputs, output, (args) => spec.reference(args, params, inputs[0]?.dtype ?? output.dtype)),
     vjp(cotangent, context) {
@@ -169,6 +176,9 @@ export interface MovementSpec<P> {
   tangent?(tangent: Tensor, params: P): Tensor;
   /** The parameters that act in the same way on an input with one more axis in front. */
   batchParams(params: P, size: number): P;
+  /** The one application that does what `inner` and then `outer` do. */
+  merge?(inner: P, outer: P): P;
+  isIdentity?(params: P, inputShape: Shape): boolean;
   sample(draw: Draw): Sample<P>;
 }
 
@@ -180,7 +190,14 @@ export function movement<P>(spec: MovementSpec<P>): Primitive<P> {
       const { shape, dtype } = input as Aval;
       return { shape: spec.shape(shape, params), dtype };
     },
-    lowering: { kind: "movement", move: spec.move, fill: (params) => spec.fill?.(params) ?? 0 },
+    lowering: {
+      kind: "movement",
+      move: spec.move,
+      fill: (params) => spec.fill?.(params) ?? 0,
+      batchParams: spec.batchParams,
+      ...(spec.merge && { merge: spec.merge }),
+      ...(spec.isIdentity && { isIdentity: spec.isIdentity }),
+    },
     reference([input], params, output) {
       const { shape } = input as NdArray;
       const fill = spec.fill?.(params) ?? 0;

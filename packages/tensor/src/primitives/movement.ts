@@ -1,5 +1,5 @@
 import { ArgumentError, formatShape, ShapeError } from "../errors";
-import { checkShape, invertPermutation, type Shape, sizeOf } from "../shape";
+import { checkShape, invertPermutation, type Shape, sameShape, sizeOf } from "../shape";
 import {
   addIndex,
   constantIndex,
@@ -47,6 +47,8 @@ export const reshape = movement<{ readonly shape: Shape }>({
   },
   transpose: (cotangent, inputShape) => cotangent.reshape(inputShape),
   batchParams: ({ shape }, size) => ({ shape: [size, ...shape] }),
+  merge: (_inner, outer) => outer,
+  isIdentity: ({ shape }, inputShape) => sameShape(shape, inputShape),
   sample(draw) {
     const shape = draw.shape();
     const size = sizeOf(shape);
@@ -77,6 +79,8 @@ export const permute = movement<{ readonly axes: readonly number[] }>({
   source: (output, _inputShape, { axes }) => invertPermutation(axes).map((position) => output[position] as number),
   transpose: (cotangent, _inputShape, { axes }) => cotangent.permute(invertPermutation(axes)),
   batchParams: ({ axes }) => ({ axes: [0, ...axes.map((axis) => axis + 1)] }),
+  merge: (inner, outer) => ({ axes: outer.axes.map((axis) => inner.axes[axis] as number) }),
+  isIdentity: ({ axes }) => axes.every((axis, position) => axis === position),
   sample(draw) {
     const shape = draw.shape();
     const axes = shape.map((_, axis) => axis);

@@ -1,0 +1,106 @@
+/**
+ * Running graphs that nobody compiled: what is asked for is planned once per structure, and kept.
+ */
+import { defaultDevice, init } from "../device/device";
+import type { Device } from "../device/device";
+import { bytesPerElement } from "../dtype";
+import { invariant } from "../errors";
+import { graphSignature, withoutAliases } from "../graph/signature";
+import type { Tensor } from "../tensor";
+import { checkFinite, isChecking } from "./debug";
+import { Executable } from "./executable";
+import { makePlan } from "./plan";
+import { tensorBytes } from "./plan-memory";
+import { compileTarget } from "./target";
+import { storageOn } from "./upload";
+
+/** A plan with the leaves that it was made for, in the order of the signature. */
+interface Cached {
+  readonly executable: Executable;
+  readonly leaves: readonly Tensor[];
+}
+
+/** Structures that are kept per device. */
+const keptPlans = 512;
+const plans = new WeakMap<Device, Map<string, Cached>>();
+
+/** The bytes of one tensor, computed if need be. */
+export async function read(tensor: Tensor): Promise<ArrayBuffer> {
+  const known = tensor.realized;
+  if (known?.kind === "host") return known.bytes;
+  await evaluate([tensor]);
+  const data = tensor.realized;
+  if (data?.kind === "host") return data.bytes;
+  await pendingChecks.get(tensor);
+  return readRaw(tensor);
+}
+
+/** The bytes of a tensor that was computed. */
+export async function readRaw(tensor: Tensor): Promise<ArrayBuffer> {
+  const data = tensor.realized;
+  invariant(data?.kind === "device", "the tensor is on a device");
+  const bytes = Math.ceil((tensor.size * bytesPerElement[tensor.dtype]) / 4) * 4;
+  return data.device.read(data.storage.buffer, data.storage.byteOffset, bytes);
+}
+
+const pendingChecks = new WeakMap<Tensor, Promise<void>>();
+
+/** Makes reading a tensor wait for a check, and fail with it. */
+export function attachCheck(tensor: Tensor, check: Promise<void>): void {
+  check.catch(() => undefined);
+  pendingChecks.set(tensor, check);
+}
+
+/** Computes tensors together, in one submit. Reading them later does not compute anything again. */
+export async function evaluate(tensors: readonly Tensor[], device?: Device): Promise<void> {
+  const own = device ?? defaultDevice() ?? (await init());
+  if (isChecking()) await checkFinite(tensors, own);
+  evaluateOn(own, tensors);
+}
+
+/** {@link evaluate} on a device that exists: submits and returns. */
+export function evaluateOn(device: Device, tensors: readonly Tensor[]): void {
+  const open = [...new Set(tensors)].filter((tensor) => tensor.realized === undefined);
+  if (open.length === 0) return;
+  for (const tensor of open) {
+    const source = withoutAliases(tensor);
+    if (source.primitive.lowering.kind === "leaf") storageOn(device, source);
+  }
+  const { key, leaves } = graphSignature(open);
+  for (const leaf of leaves) storageOn(device, leaf);
+  const { executable, leaves: planned } = planFor(device, key, open, leaves);
+  const actual = new Map(planned.map((leaf, index) => [leaf, leaves[index] as Tensor]));
+  const { plan } = executable;
+  const results = plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, "results") : undefined;
+  executable.run({ leaf: (leaf) => storageOn(device, actual.get(leaf) as Tensor), results });
+  // The queue runs in order, so the temporaries' memory may serve the next run.
+  executable.releaseArenas();
+  for (const [index, tensor] of open.entries()) {
+    const destination = plan.outputs[index]?.destination;
+    if (destination?.kind === "result" && results !== undefined) {
+      const storage = device.pool.view(results, destination.offset, tensorBytes(tensor));
+      tensor.realize({ kind: "device", device, storage });
+    } else if (destination?.kind === "leaf") {
+      const storage = storageOn(device, actual.get(destination.leaf) as Tensor);
+      storage.retain();
+      tensor.realize({ kind: "device", device, storage });
+    }
+  }
+  results?.release();
+}
+
+function planFor(device: Device, key: string, outputs: readonly Tensor[], leaves: readonly Tensor[]): Cached {
+  const known = plans.get(device) ?? new Map<string, Cached>();
+  plans.set(device, known);
+  const cached = known.get(key);
+  if (cached !== undefined) return cached;
+  const plan = makePlan(
+    outputs,
+    outputs.map(() => undefined),
+    compileTarget(device),
+  );
+  const made = { executable: new Executable(device, plan), leaves };
+  if (known.size >= keptPlans) known.delete(known.keys().next().value as string);
+  known.set(key, made);
+  return made;
+}

@@ -1,0 +1,391 @@
+/**
+ * Decides what is stored in memory and which results one kernel computes.
+ *
+ * Views, generators and cheap elementwise operations are *virtual*: their readers compute them. Everything else is
+ * *stored*. A stored result joins the kernel of one that it reads if it reads it element by element: then the value is
+ * taken from a register, and a result that nobody else reads is never written. So matrix products get epilogues (bias,
+ * activation, parameter update), softmax with cross entropy and its gradient become one pass over each row, and sums
+ * over the same rows share their loop.
+ */
+import { topologicalOrder } from "../graph/visit";
+import { loweringOf } from "../primitives/definition";
+import type { DotParams } from "../primitives/dot";
+import { freeAxes } from "../primitives/dot";
+import { sizeOf } from "../shape";
+import type { Tensor } from "../tensor";
+import { delinearize, type Index, linearize, variableIndex } from "../view";
+import type { CompileTarget } from "./target";
+
+/** How a member of a cluster is computed in the space of the cluster. */
+export type Member =
+  /** One value per element of the space. */
+  | { readonly kind: "element"; readonly node: Tensor }
+  /** One value per element of the space, from a loop over the reduced axes. */
+  | { readonly kind: "reduction"; readonly node: Tensor }
+  /** A loop over the axes behind the first `split` ones, which are the space; every iteration writes an element. */
+  | { readonly kind: "loop"; readonly node: Tensor; readonly split: number }
+  | { readonly kind: "contraction"; readonly node: Tensor };
+
+/** What one kernel computes: a space of elements, and members in the order of computation. */
+export interface Cluster {
+  readonly size: number;
+  readonly members: Member[];
+  /** Members whose results other kernels or the caller read. */
+  readonly stored: Tensor[];
+  /** Stored results of other clusters, and leaves, that are read. */
+  readonly reads: Tensor[];
+}
+
+export interface Fusion {
+  /** In an order in which every cluster comes after those it reads. */
+  readonly clusters: readonly Cluster[];
+  readonly isStored: (node: Tensor) => boolean;
+}
+
+/** Elementwise work below this many operations per element is repeated rather than stored and loaded. */
+const cheapWork = 64;
+
+/** Elements that one invocation may write in a loop where there are few rows. */
+const longestRow = 1024;
+
+export function fuse(outputs: readonly Tensor[], target: CompileTarget): Fusion {
+  const order = topologicalOrder(outputs);
+  const stored = chooseStored(order, outputs, target);
+  const isStored = (node: Tensor) => stored.has(node) || loweringOf(node, "leaf") !== undefined;
+  const groups: Group[] = [];
+  const groupOf = new Map<Tensor, Group>();
+  for (const node of order) {
+    if (!stored.has(node)) continue;
+    const reads = findReads(node, isStored);
+    const group = findGroup(node, reads, groups, groupOf, isStored, target) ?? openGroup(node, groups);
+    group.nodes.push(node);
+    for (const read of reads) group.reads.add(read);
+    groupOf.set(node, group);
+  }
+  return { clusters: finish(groups, groupOf, outputs), isStored };
+}
+
+/** A cluster that still grows. */
+interface Group {
+  readonly size: number;
+  readonly members: Member[];
+  readonly nodes: Tensor[];
+  /** Everything stored that a member reads, members included. */
+  readonly reads: Set<Tensor>;
+}
+
+/**
+ * Walks from users to inputs and counts how often each virtual element would be computed. What is computed more than
+ * once, and is not cheap, is stored.
+ */
+function chooseStored(
+  order: readonly Tensor[],
+  outputs: readonly Tensor[],
+  target: CompileTarget,
+): Set<Tensor> {
+  const stored = new Set<Tensor>(outputs.filter((node) => !loweringOf(node, "leaf")));
+  const work = workPerElement(order);
+  const demand = new Map<Tensor, number>();
+  for (const node of [...order].reverse()) {
+    const { kind } = node.primitive.lowering;
+    if (kind === "leaf") continue;
+    if (kind === "reduction" || kind === "contraction") stored.add(node);
+    let evaluations = demand.get(node) ?? 0;
+    if (kind === "elementwise" && !stored.has(node)) {
+      const repeats = evaluations / Math.max(1, node.size) - 1;
+      if (repeats > 0.01 && (work.get(node) as number) * repeats > cheapWork) stored.add(node);
+    }
+    if (stored.has(node)) evaluations = node.size;
+    for (const [index, input] of node.inputs.entries()) {
+      const more = stored.has(node) ? readsPerInput(node, index, target) : evaluations;
+      demand.set(input, (demand.get(input) ?? 0) + more);
+    }
+  }
+  limitBindings(order, stored, target);
+  return stored;
+}
+
+/** Operations for one element, virtual inputs included; what is always stored counts as a load. */
+function workPerElement(order: readonly Tensor[]): Map<Tensor, number> {
+  const work = new Map<Tensor, number>();
+  for (const node of order) {
+    const { lowering } = node.primitive;
+    const own = lowering.kind === "elementwise" ? lowering.cost : lowering.kind === "gather" ? 2 : 0;
+    const ends = lowering.kind === "reduction" || lowering.kind === "contraction";
+    work.set(node, ends ? 0 : node.inputs.reduce((sum, input) => sum + (work.get(input) as number), own));
+  }
+  return work;
+}
+
+/** Evaluations of an input that one stored node needs. */
+function readsPerInput(node: Tensor, index: number, target: CompileTarget): number {
+  const input = node.inputs[index] as Tensor;
+  if (loweringOf(node, "contraction")) {
+    const { batch, contract } = node.params as DotParams;
+    const other = node.inputs[1 - index] as Tensor;
+    const side = (1 - index) as 0 | 1;
+    const free = freeAxes(other.rank, batch[side], contract[side]);
+    return input.size * Math.ceil(sizeOf(free.map((axis) => other.shape[axis] as number)) / target.operandReuse);
+  }
+  return loweringOf(node, "reduction") ? input.size : node.size;
+}
+
+/** Stores parts of expressions that read more buffers than one kernel can bind. */
+function limitBindings(order: readonly Tensor[], stored: Set<Tensor>, target: CompileTarget): void {
+  const isStored = (node: Tensor) => stored.has(node) || loweringOf(node, "leaf") !== undefined;
+  const most = target.maxBindings - 1;
+  for (const node of order) {
+    if (node.primitive.lowering.kind !== "elementwise" && !stored.has(node)) continue;
+    while (findReads(node, isStored).size > most) {
+      const widest = node.inputs
+        .flatMap((input) => virtualElementwise(input, isStored))
+        .map((input) => ({ input, count: findReads(input, isStored).size }))
+        .filter(({ count }) => count > 1 && count <= most)
+        .sort((a, b) => b.count - a.count || a.input.id - b.input.id)[0];
+      if (widest === undefined) break;
+      stored.add(widest.input);
+    }
+  }
+}
+
+/** The elementwise nodes that are computed on the way to `node`, it included. */
+function virtualElementwise(node: Tensor, isStored: (node: Tensor) => boolean): Tensor[] {
+  const seen = new Set<Tensor>();
+  const pending = [node];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (seen.has(next) || isStored(next)) continue;
+    seen.add(next);
+    pending.push(...next.inputs);
+  }
+  return [...seen].filter((own) => own.primitive.lowering.kind === "elementwise");
+}
+
+/** The stored nodes and leaves that computing `node` reads. */
+function findReads(node: Tensor, isStored: (node: Tensor) => boolean): Set<Tensor> {
+  const reads = new Set<Tensor>();
+  const seen = new Set<Tensor>();
+  const pending = [...node.inputs];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (seen.has(next)) continue;
+    seen.add(next);
+    if (isStored(next)) reads.add(next);
+    else pending.push(...next.inputs);
+  }
+  return reads;
+}
+
+/** Elements of the space in which a node is computed. */
+const spaceOf = (node: Tensor): number => node.size;
+
+function openGroup(node: Tensor, groups: Group[]): Group {
+  const { kind } = node.primitive.lowering;
+  const member: Member =
+    kind === "reduction" || kind === "contraction" ? { kind, node } : { kind: "element", node };
+  const group: Group = { size: spaceOf(node), members: [member], nodes: [], reads: new Set() };
+  groups.push(group);
+  return group;
+}
+
+/** The group that a node can join, with the node made its member; undefined if it needs a kernel of its own. */
+function findGroup(
+  node: Tensor,
+  reads: ReadonlySet<Tensor>,
+  groups: readonly Group[],
+  groupOf: ReadonlyMap<Tensor, Group>,
+  isStored: (node: Tensor) => boolean,
+  target: CompileTarget,
+): Group | undefined {
+  if (loweringOf(node, "contraction")) return undefined;
+  const producers = new Set([...reads].flatMap((read) => groupOf.get(read) ?? []));
+  const related = groups.filter((group) => producers.has(group)).sort((a, b) => b.size - a.size);
+  const siblings = groups.filter((group) => !producers.has(group) && sharesLoop(group, node, reads));
+  for (const group of [...related, ...siblings]) {
+    const member = memberIn(group, node);
+    if (member === undefined || !fitsBindings(group, node, reads, target)) continue;
+    if (dependsThrough(group, reads, groupOf)) continue;
+    if (!readsOwnElements(group, member, isStored)) continue;
+    group.members.push(member);
+    return group;
+  }
+  return undefined;
+}
+
+/** A reduction may join another one over rows of the same number that reads the same tensor, or a small one beside it. */
+function sharesLoop(group: Group, node: Tensor, reads: ReadonlySet<Tensor>): boolean {
+  if (!loweringOf(node, "reduction") || group.size !== node.size) return false;
+  if (!group.members.some((member) => member.kind === "reduction")) return false;
+  const small = node.size <= 16 && (node.inputs[0] as Tensor).size <= 4096 && groupTerms(group) <= 4096;
+  return small || [...reads].some((read) => group.reads.has(read) && read.size > node.size);
+}
+
+const groupTerms = (group: Group): number =>
+  Math.max(...group.members.map(({ node }) => (loweringOf(node, "reduction") ? (node.inputs[0] as Tensor).size : 0)));
+
+function memberIn(group: Group, node: Tensor): Member | undefined {
+  const isContraction = group.members[0]?.kind === "contraction";
+  if (loweringOf(node, "reduction")) {
+    return !isContraction && node.size === group.size ? { kind: "reduction", node } : undefined;
+  }
+  if (node.size === group.size) return { kind: "element", node };
+  if (!group.members.some((member) => member.kind === "reduction")) return undefined;
+  // One invocation runs the loop: long rows are worth it only where there are many of them.
+  if (node.size / group.size > longestRow && group.size < 64) return undefined;
+  let leading = 1;
+  for (const [axis, extent] of node.shape.entries()) {
+    leading *= extent;
+    if (leading === group.size && node.size > leading) return { kind: "loop", node, split: axis + 1 };
+  }
+  return undefined;
+}
+
+function fitsBindings(group: Group, node: Tensor, reads: ReadonlySet<Tensor>, target: CompileTarget): boolean {
+  const buffers = new Set([...group.reads, ...reads, ...group.nodes, node]);
+  return buffers.size <= target.maxBindings;
+}
+
+/** Does anything that is read, and that is not in the group, need the group? Then joining would close a cycle. */
+function dependsThrough(group: Group, reads: ReadonlySet<Tensor>, groupOf: ReadonlyMap<Tensor, Group>): boolean {
+  const seen = new Set<Group>([group]);
+  const pending = [...reads].flatMap((read) => groupOf.get(read) ?? []).filter((other) => other !== group);
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (seen.has(next)) continue;
+    seen.add(next);
+    for (const read of next.reads) {
+      const producer = groupOf.get(read);
+      if (producer === group) return true;
+      if (producer !== undefined && producer !== next) pending.push(producer);
+    }
+  }
+  return false;
+}
+
+/** Coordinates of a member's elements, from the position in the space and the variables of its own loop. */
+export function memberCoordinates(member: Member, position: Index, loopVariables: readonly Index[]): Index[] {
+  switch (member.kind) {
+    case "element":
+    case "contraction":
+      return delinearize(position, member.node.shape);
+    case "loop":
+      return [...delinearize(position, member.node.shape.slice(0, member.split)), ...loopVariables];
+    case "reduction": {
+      const input = member.node.inputs[0] as Tensor;
+      const axes = loweringOf(member.node, "reduction")?.axes(member.node.params) ?? [];
+      const kept = delinearize(position, member.node.shape);
+      let nextKept = 0;
+      let nextLoop = 0;
+      return input.shape.map((_, axis) => (axes.includes(axis) ? loopVariables[nextLoop++] : kept[nextKept++]) as Index);
+    }
+  }
+}
+
+/** Extents of the loop that a member runs for every element of the space. */
+export function loopExtents(member: Member): number[] {
+  if (member.kind === "loop") return member.node.shape.slice(member.split);
+  if (member.kind !== "reduction") return [];
+  const axes = loweringOf(member.node, "reduction")?.axes(member.node.params) ?? [];
+  return axes.map((axis) => (member.node.inputs[0] as Tensor).shape[axis] as number);
+}
+
+/** Does the member read results of its own group only at its own element, where they are in registers? */
+function readsOwnElements(group: Group, member: Member, isStored: (node: Tensor) => boolean): boolean {
+  const position = variableIndex("element", 0, Math.max(0, group.size - 1));
+  const own = new Set(group.nodes);
+  const loops = new Set(group.members.filter(({ kind }) => kind === "loop").map(({ node }) => node));
+  return everyRead(
+    member,
+    position,
+    isStored,
+    (node, at) => !own.has(node) || (!loops.has(node) && linearize(at, node.shape).key === position.key),
+  );
+}
+
+/** Where a virtual node reads each of its inputs; data-dependent coordinates are variables of their own. */
+function inputCoordinates(node: Tensor, at: readonly Index[]): (readonly Index[])[] {
+  const { lowering } = node.primitive;
+  switch (lowering.kind) {
+    case "movement":
+      return [lowering.move(at, (node.inputs[0] as Tensor).shape, node.params).coordinates];
+    case "gather": {
+      const [x, indices] = node.inputs as [Tensor, Tensor];
+      const axis = lowering.axis(node.params);
+      const taken = variableIndex(`taken${node.id}`, 0, Math.max(0, (x.shape[axis] as number) - 1));
+      const inner = at.slice(axis, axis + indices.rank);
+      return [[...at.slice(0, axis), taken, ...at.slice(axis + indices.rank)], inner];
+    }
+    default:
+      return node.inputs.map(() => at);
+  }
+}
+
+/** Orders the groups and finds which members have to be written. */
+function finish(
+  groups: readonly Group[],
+  groupOf: ReadonlyMap<Tensor, Group>,
+  outputs: readonly Tensor[],
+): Cluster[] {
+  const readElsewhere = new Set<Tensor>(outputs);
+  for (const group of groups) {
+    for (const read of group.reads) if (groupOf.get(read) !== group) readElsewhere.add(read);
+  }
+  const ordered: Group[] = [];
+  const done = new Set<Group>();
+  const visit = (group: Group): void => {
+    if (done.has(group)) return;
+    done.add(group);
+    for (const read of group.reads) {
+      const producer = groupOf.get(read);
+      if (producer !== undefined && producer !== group) visit(producer);
+    }
+    ordered.push(group);
+  };
+  for (const group of groups) visit(group);
+  return ordered.map((group) => ({
+    size: group.size,
+    members: group.members,
+    stored: group.nodes.filter((node) => readElsewhere.has(node)),
+    reads: [...group.reads].filter((read) => groupOf.get(read) !== group),
+  }));
+}
+
+
+/**
+ * May the result of a member replace `leaf` in memory while the cluster runs? Only if the cluster reads the leaf at the
+ * very element it computes.
+ */
+export function canReplace(cluster: Cluster, result: Tensor, leaf: Tensor, isStored: (node: Tensor) => boolean): boolean {
+  const own = cluster.members.find(({ node }) => node === result);
+  if (own === undefined || own.kind === "loop" || own.kind === "contraction") return false;
+  return cluster.members.every((member) => readsLeafAtOwnElement(cluster, member, leaf, isStored));
+}
+
+function readsLeafAtOwnElement(
+  cluster: Cluster,
+  member: Member,
+  leaf: Tensor,
+  isStored: (node: Tensor) => boolean,
+): boolean {
+  if (!findReads(member.node, isStored).has(leaf)) return true;
+  if (member.kind !== "element") return false;
+  const position = variableIndex("element", 0, Math.max(0, cluster.size - 1));
+  return everyRead(member, position, isStored, (node, at) => node !== leaf || linearize(at, node.shape).key === position.key);
+}
+
+/** Does `test` hold for every stored node that the member reads, at the coordinates at which it is read? */
+function everyRead(
+  member: Member,
+  position: Index,
+  isStored: (node: Tensor) => boolean,
+  test: (node: Tensor, at: readonly Index[]) => boolean,
+): boolean {
+  const loop = loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
+  const start = member.kind === "reduction" ? (member.node.inputs[0] as Tensor) : member.node;
+  const seen = new Set<string>();
+  const check = (node: Tensor, at: readonly Index[]): boolean => {
+    const key = `${node.id}@${at.map((index) => index.key).join()}`;
+    if (seen.has(key)) return true;
+    seen.add(key);
+    if (isStored(node) && node !== member.node) return test(node, at);
+    return inputCoordinates(node, at).every((where, index) => check(node.inputs[index] as Tensor, where));
+  };
+  return check(start, memberCoordinates(member, position, loop));
+}

@@ -1,0 +1,126 @@
+/**
+ * Places temporaries in a few arena buffers.
+ *
+ * WebGPU counts a buffer as a whole within one dispatch: it is read, or it is written. So a kernel's results never lie
+ * in an arena that it reads from. Within an arena, temporaries whose lives do not overlap share their place.
+ */
+import { bytesPerElement } from "../dtype";
+import type { Tensor } from "../tensor";
+
+/** Offsets of bindings are multiples of this many bytes. */
+export const alignment = 256;
+
+export const alignUp = (bytes: number, to: number = alignment): number => Math.ceil(bytes / to) * to;
+
+export const tensorBytes = (node: Tensor): number => Math.max(4, node.size * bytesPerElement[node.dtype]);
+
+/** What the planner needs to know of a kernel. */
+export interface Step {
+  readonly reads: readonly Tensor[];
+  readonly writes: readonly Tensor[];
+}
+
+export interface Place {
+  readonly arena: number;
+  readonly offset: number;
+}
+
+export interface MemoryPlan {
+  readonly places: ReadonlyMap<Tensor, Place>;
+  /** Bytes of every arena. */
+  readonly arenas: readonly number[];
+  /** Bytes that are alive at once at the worst moment: no plan for this order of kernels needs less. */
+  readonly lowerBound: number;
+}
+
+interface Life {
+  readonly node: Tensor;
+  readonly bytes: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * @param steps kernels in order.
+ * @param temporaries the tensors to place; every one is written by one step.
+ * @param kept temporaries that are read after the last step.
+ */
+export function planMemory(steps: readonly Step[], temporaries: ReadonlySet<Tensor>, kept: ReadonlySet<Tensor>): MemoryPlan {
+  const lives = livesOf(steps, temporaries, kept);
+  const conflicts = conflictsOf(steps, temporaries);
+  const places = new Map<Tensor, Place>();
+  const arenas: { bytes: number; lives: (Life & { offset: number })[] }[] = [];
+  // Large ones first: what is small fits into the gaps.
+  for (const life of [...lives].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
+    const forbidden = new Set([...(conflicts.get(life.node) ?? [])].map((other) => places.get(other)?.arena));
+    let best: { arena: number; offset: number; growth: number } | undefined;
+    for (const [arena, { bytes, lives: placed }] of arenas.entries()) {
+      if (forbidden.has(arena)) continue;
+      const offset = firstGap(life, placed);
+      const growth = Math.max(0, offset + life.bytes - bytes);
+      if (best === undefined || growth < best.growth) best = { arena, offset, growth };
+    }
+    if (best === undefined) {
+      best = { arena: arenas.length, offset: 0, growth: life.bytes };
+      arenas.push({ bytes: 0, lives: [] });
+    }
+    const arena = arenas[best.arena] as (typeof arenas)[0];
+    arena.bytes = Math.max(arena.bytes, best.offset + life.bytes);
+    arena.lives.push({ ...life, offset: best.offset });
+    places.set(life.node, { arena: best.arena, offset: best.offset });
+  }
+  return { places, arenas: arenas.map(({ bytes }) => bytes), lowerBound: mostAlive(lives, steps.length) };
+}
+
+function livesOf(steps: readonly Step[], temporaries: ReadonlySet<Tensor>, kept: ReadonlySet<Tensor>): Life[] {
+  const from = new Map<Tensor, number>();
+  const to = new Map<Tensor, number>();
+  for (const [index, { reads, writes }] of steps.entries()) {
+    for (const node of writes) if (temporaries.has(node)) from.set(node, index);
+    for (const node of [...reads, ...writes]) to.set(node, index);
+  }
+  return [...from].map(([node, start]) => ({
+    node,
+    bytes: alignUp(tensorBytes(node)),
+    from: start,
+    to: kept.has(node) ? steps.length : (to.get(node) as number),
+  }));
+}
+
+/** Pairs of which one is read and the other written by one step. */
+function conflictsOf(steps: readonly Step[], temporaries: ReadonlySet<Tensor>): Map<Tensor, Set<Tensor>> {
+  const conflicts = new Map<Tensor, Set<Tensor>>();
+  const add = (a: Tensor, b: Tensor) => conflicts.set(a, (conflicts.get(a) ?? new Set()).add(b));
+  for (const { reads, writes } of steps) {
+    for (const read of reads) {
+      for (const written of writes) {
+        if (!temporaries.has(read) || !temporaries.has(written)) continue;
+        add(read, written);
+        add(written, read);
+      }
+    }
+  }
+  return conflicts;
+}
+
+/** The lowest offset at which nothing that is alive at the same time lies. */
+function firstGap(life: Life, placed: readonly (Life & { offset: number })[]): number {
+  const alive = placed
+    .filter((other) => other.from <= life.to && life.from <= other.to)
+    .sort((a, b) => a.offset - b.offset);
+  let offset = 0;
+  for (const other of alive) {
+    if (offset + life.bytes <= other.offset) break;
+    offset = Math.max(offset, other.offset + other.bytes);
+  }
+  return offset;
+}
+
+function mostAlive(lives: readonly Life[], steps: number): number {
+  let most = 0;
+  for (let step = 0; step < steps; step++) {
+    const alive = lives.reduce((sum, { from, to, bytes }) => (from <= step && step <= to ? sum + bytes : sum), 0);
+    most = Math.max(most, alive);
+  }
+  return most;
+}

@@ -1,0 +1,173 @@
+/**
+ * From a graph to everything that running it needs: the passes of the compiler, in order.
+ */
+import { loweringOf } from "../primitives/definition";
+import { OutOfMemoryError, UnsupportedError } from "../errors";
+import type { Kernel } from "../kernels/kernel";
+import type { Tensor } from "../tensor";
+import { topologicalOrder } from "../graph/visit";
+import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
+import { lower } from "./lower";
+import { parallelize } from "./parallelize";
+import { alignUp, type MemoryPlan, planMemory, tensorBytes } from "./plan-memory";
+import { simplify } from "./simplify";
+import type { CompileTarget } from "./target";
+
+/** Where a result goes. */
+export type Destination =
+  /** Its own place in the block of results. */
+  | { readonly kind: "result"; readonly offset: number }
+  /** The place of a leaf that it replaces; `copied` if it is computed elsewhere first. */
+  | { readonly kind: "state"; readonly leaf: Tensor; readonly copied: boolean }
+  /** It is a leaf itself: nothing is computed. */
+  | { readonly kind: "leaf"; readonly leaf: Tensor };
+
+export interface Plan {
+  readonly kernels: readonly Kernel[];
+  /** Leaves that kernels or copies read, in order of first use. */
+  readonly leaves: readonly Tensor[];
+  readonly memory: MemoryPlan;
+  /** The simplified node of every output, and where it goes. */
+  readonly outputs: readonly { readonly node: Tensor; readonly destination: Destination }[];
+  /** Results that are computed in a leaf's own memory. */
+  readonly inPlace: ReadonlyMap<Tensor, Tensor>;
+  readonly resultBytes: number;
+  readonly fusion: Fusion;
+}
+
+/**
+ * @param outputs what to compute.
+ * @param replaces for each output, the leaf whose memory it takes over, if any.
+ */
+export function makePlan(outputs: readonly Tensor[], replaces: readonly (Tensor | undefined)[], target: CompileTarget): Plan {
+  const simple = parallelize(simplify(outputs), target);
+  checkTarget(simple, target);
+  const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
+  const fusion = fuse(computed, target);
+  const { order, inPlace } = schedule(fusion, simple, replaces);
+
+  const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
+  const kernels = steps.map(({ cluster, reads, writes }) =>
+    lower(cluster, { reads, writes, inPlace: within(inPlace, writes), isStored: fusion.isStored }, target),
+  );
+  const results = placeResults(simple, replaces, inPlace);
+  const outside = new Set<Tensor>([...inPlace.keys(), ...results.direct]);
+  const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
+  const kept = new Set(simple.filter((node) => temporaries.has(node)));
+  const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
+  return {
+    kernels,
+    leaves: [...used].filter((node) => loweringOf(node, "leaf")),
+    memory: planMemory(steps, temporaries, kept),
+    outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),
+    inPlace,
+    resultBytes: results.bytes,
+    fusion,
+  };
+}
+
+const within = (inPlace: ReadonlyMap<Tensor, Tensor>, writes: readonly Tensor[]): Map<Tensor, Tensor> =>
+  new Map(writes.flatMap((node) => (inPlace.has(node) ? [[node, inPlace.get(node) as Tensor] as const] : [])));
+
+function checkTarget(outputs: readonly Tensor[], target: CompileTarget): void {
+  for (const node of topologicalOrder(outputs)) {
+    if (node.dtype === "f16" && !target.hasF16) {
+      throw new UnsupportedError(
+        `${node.primitive.name}: the adapter has no f16 (feature shader-f16), and a tensor ${node.toString()} is needed. ` +
+          'Use f32: x.cast("f32").',
+      );
+    }
+    const { kind } = node.primitive.lowering;
+    const isInMemory = kind === "leaf" || kind === "reduction" || kind === "contraction";
+    if (isInMemory && tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);
+  }
+  for (const node of outputs) if (tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);
+}
+
+function tooLarge(node: Tensor, target: CompileTarget): never {
+  throw new OutOfMemoryError(
+    `${node.primitive.name}: a tensor ${node.toString()} takes ${tensorBytes(node)} bytes, one binding of this device has ` +
+      `at most ${target.maxBindingBytes}. Split it along an axis, or store it in a smaller dtype.`,
+    { requestedBytes: tensorBytes(node), limitBytes: target.maxBindingBytes, liveBytes: 0 },
+  );
+}
+
+/**
+ * An order of the clusters in which inputs come first, and in which whoever reads a leaf runs before the leaf's memory
+ * is taken over. A takeover that admits no such order is given up; the result is then copied at the end.
+ */
+function schedule(
+  fusion: Fusion,
+  outputs: readonly Tensor[],
+  replaces: readonly (Tensor | undefined)[],
+): { order: Cluster[]; inPlace: Map<Tensor, Tensor> } {
+  const { clusters, isStored } = fusion;
+  const clusterOf = new Map(clusters.flatMap((cluster) => cluster.stored.map((node) => [node, cluster] as const)));
+  const before = new Map(
+    clusters.map((cluster) => [cluster, new Set(cluster.reads.flatMap((read) => clusterOf.get(read) ?? []))] as const),
+  );
+  const needs = (cluster: Cluster, other: Cluster): boolean => {
+    const seen = new Set<Cluster>();
+    const pending = [cluster];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      if (next === other) return true;
+      if (seen.has(next)) continue;
+      seen.add(next);
+      pending.push(...(before.get(next) as Set<Cluster>));
+    }
+    return false;
+  };
+
+  const inPlace = new Map<Tensor, Tensor>();
+  for (const [index, node] of outputs.entries()) {
+    const leaf = replaces[index];
+    const cluster = clusterOf.get(node);
+    if (leaf === undefined || cluster === undefined || inPlace.has(node)) continue;
+    if (leaf.size !== node.size || leaf.dtype !== node.dtype || outputs.includes(leaf)) continue;
+    if (!canReplace(cluster, node, leaf, isStored)) continue;
+    const readers = clusters.filter((other) => other !== cluster && other.reads.includes(leaf));
+    if (readers.some((reader) => needs(reader, cluster))) continue;
+    for (const reader of readers) before.get(cluster)?.add(reader);
+    inPlace.set(node, leaf);
+  }
+
+  const order: Cluster[] = [];
+  const done = new Set<Cluster>();
+  const visit = (cluster: Cluster): void => {
+    if (done.has(cluster)) return;
+    done.add(cluster);
+    for (const other of before.get(cluster) as Set<Cluster>) visit(other);
+    order.push(cluster);
+  };
+  for (const cluster of clusters) visit(cluster);
+  return { order, inPlace };
+}
+
+/** Destinations, and the nodes that kernels write straight into the block of results. */
+function placeResults(
+  outputs: readonly Tensor[],
+  replaces: readonly (Tensor | undefined)[],
+  inPlace: ReadonlyMap<Tensor, Tensor>,
+): { destinations: Destination[]; direct: Set<Tensor>; bytes: number } {
+  const direct = new Set<Tensor>();
+  const stateNodes = new Set(outputs.filter((node, index) => replaces[index] !== undefined || inPlace.has(node)));
+  let bytes = 0;
+  const offsets = new Map<Tensor, number>();
+  const destinations = outputs.map((node, index): Destination => {
+    const leaf = replaces[index];
+    if (leaf !== undefined) {
+      if (node === leaf) return { kind: "leaf", leaf };
+      return { kind: "state", leaf, copied: inPlace.get(node) !== leaf };
+    }
+    if (loweringOf(node, "leaf")) return { kind: "leaf", leaf: node };
+    let offset = offsets.get(node);
+    if (offset === undefined) {
+      offset = bytes;
+      offsets.set(node, offset);
+      bytes += alignUp(tensorBytes(node));
+      if (!stateNodes.has(node)) direct.add(node);
+    }
+    return { kind: "result", offset };
+  });
+  return { destinations, direct, bytes };
+}

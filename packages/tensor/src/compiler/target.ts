@@ -1,0 +1,33 @@
+import type { Device } from "../device/device";
+
+/** What the compiler needs to know of a device to choose shapes of kernels. */
+export interface CompileTarget {
+  /** The adapter computes on the CPU: no barriers, no workgroup memory, few invocations. */
+  readonly isSoftware: boolean;
+  /** Invocations that keep the machine busy; less parallel work than this is split further. */
+  readonly invocations: number;
+  /** Result elements that one load of an operand of a contraction serves, per side: how often operands are read. */
+  readonly operandReuse: number;
+  /** Storage buffers that one kernel can bind. */
+  readonly maxBindings: number;
+  /** Workgroups along one dimension of a dispatch. */
+  readonly maxWorkgroups: number;
+  readonly maxInvocationsPerWorkgroup: number;
+  readonly hasF16: boolean;
+  /** Bytes that one binding, hence one tensor, can have. */
+  readonly maxBindingBytes: number;
+}
+
+export function compileTarget(device: Device): CompileTarget {
+  const { limits, adapter, features } = device;
+  return {
+    isSoftware: adapter.isSoftware,
+    invocations: adapter.isSoftware ? 64 : 16_384,
+    operandReuse: adapter.isSoftware ? 4 : 32,
+    maxBindings: limits.maxStorageBuffersPerShaderStage,
+    maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
+    maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    hasF16: features.has("shader-f16"),
+    maxBindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
+  };
+}
