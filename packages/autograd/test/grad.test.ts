@@ -31,18 +31,6 @@ function realize(output: Tensor): void {
   output.realize({ kind: "host", bytes: Float32Array.from(values).buffer as ArrayBuffer });
 }
 
-/** How many nodes a graph has. */
-function countNodes(...roots: Tensor[]): number {
-  const seen = new Set<Tensor>();
-  const pending = [...roots];
-  for (let next = pending.pop(); next; next = pending.pop()) {
-    if (seen.has(next)) continue;
-    seen.add(next);
-    pending.push(...next.inputs);
-  }
-  return seen.size;
-}
-
 describe("grad", () => {
   it("gives a tree like the argument", () => {
     const { u, v } = grad(rosenbrock)({ u: tensor(-0.5), v: tensor(1.5) });
@@ -167,10 +155,14 @@ describe("grad", () => {
   });
 
   it("looks only at the nodes between arguments and value", () => {
-    let history = tensor([1, 2]);
-    for (let i = 0; i < 500; i++) history = history.add(1);
-    const gradient = grad((w: Tensor) => w.mul(history.sum()).sum())(tensor([1, 2]));
-    expect(countNodes(gradient) - countNodes(history)).toBeLessThan(10);
+    const history = tensor([1, 2]).sin();
+    Object.defineProperty(history, "inputs", {
+      get: () => {
+        throw new RangeError("The graph behind a constant was visited.");
+      },
+    });
+    const gradient = grad((w: Tensor) => w.mul(history).sum());
+    expect(gradient(tensor([1, 2])).shape).toEqual([2]);
   });
 
   it("goes through a chain of 10,000 operations", () => {
