@@ -226,6 +226,8 @@ class Trace {
   run(tensors: readonly Tensor[], isTimed: boolean): { result: unknown; tensors: Tensor[] } {
     const { device, plan } = this;
     this.#checkDonations(tensors);
+    // Arguments that are still graphs are computed first, together.
+    evaluateOn(device, tensors);
     const copiesIn: Copy[] = [];
     const residence = this.#slots.size > 0 ? this.#settle(tensors, copiesIn) : undefined;
     const storages = new Map<Tensor, Storage>();
@@ -344,17 +346,11 @@ class Trace {
 
   #argument(leaf: Tensor, tensor: Tensor): Storage {
     const data = tensor.realized;
-    if (data?.kind !== "host" || data.bytes.byteLength > smallHostBytes) return this.#onDevice(tensor);
+    if (data?.kind !== "host" || data.bytes.byteLength > smallHostBytes) return storageOn(this.device, tensor);
     const place = this.#hostSlots.get(leaf) ?? this.device.pool.allocate(bindingBytes(leaf), `${this.#name}: argument`);
     this.#hostSlots.set(leaf, place);
     if (data.bytes.byteLength > 0) this.device.write(place.buffer, place.byteOffset, new Uint8Array(data.bytes));
     return place;
-  }
-
-  /** Arguments that are still graphs are computed first. */
-  #onDevice(tensor: Tensor): Storage {
-    if (tensor.realized === undefined) evaluateOn(this.device, [tensor]);
-    return storageOn(this.device, tensor);
   }
 
   statistics(): ProgramStatistics {

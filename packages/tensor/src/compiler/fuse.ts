@@ -45,6 +45,9 @@ export interface Fusion {
 /** Elementwise work below this many operations per element is repeated rather than stored and loaded. */
 const cheapWork = 64;
 
+/** Repeated work below this many operations in all is cheaper than one more kernel. */
+const workOfKernel = 200_000;
+
 /** Elements that one invocation may write in a loop where there are few rows. */
 const longestRow = 1024;
 
@@ -92,8 +95,8 @@ function chooseStored(
     if (kind === "reduction" || kind === "contraction") stored.add(node);
     let evaluations = demand.get(node) ?? 0;
     if (kind === "elementwise" && !stored.has(node)) {
-      const repeats = evaluations / Math.max(1, node.size) - 1;
-      if (repeats > 0.01 && (work.get(node) as number) * repeats > cheapWork) stored.add(node);
+      const repeated = (evaluations - node.size) * (work.get(node) as number);
+      if (repeated > Math.max(cheapWork * node.size, workOfKernel)) stored.add(node);
     }
     if (stored.has(node)) evaluations = node.size;
     for (const [index, input] of node.inputs.entries()) {

@@ -13,8 +13,8 @@ import type { CompileTarget } from "./target";
 
 /** Longest serial sum: the rounding error of f32 grows with it. */
 const longestSum = 4096;
-/** Splitting further costs more than it gains. */
-const shortestSum = 32;
+/** Terms of a part at least: below, a second kernel costs more than the parallel work gains. */
+const shortestSum = 128;
 
 export function parallelize(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
   const replaced = new Map<Tensor, Tensor>();
