@@ -73,7 +73,10 @@ export function flattenResult(operation: string, result: unknown): FlatTensors {
   return flat;
 }
 
-/** Takes a tree apart that must look like another one: tangents like primals, cotangents like results. */
+/**
+ * The leaves of a tree that must look like another one, in the other one's order: tangents like primals, cotangents
+ * like results. Names may come in any order.
+ */
 export function flattenLike(
   operation: string,
   what: string,
@@ -81,12 +84,15 @@ export function flattenLike(
   expected: FlatTensors,
   name: (path: TreePath) => string,
 ): readonly Tensor[] {
-  const { leaves, structure } = treeFlatten<unknown>(tree);
-  const [found, wanted] = [formatStructure(structure), formatStructure(expected.structure)];
-  if (found !== wanted) {
+  const { leaves, paths, structure } = treeFlatten<unknown>(tree);
+  const given = new Map(paths.map((path, index) => [JSON.stringify(path), leaves[index]]));
+  const keys = expected.paths.map((path) => JSON.stringify(path));
+  if (given.size !== keys.length || !keys.every((key) => given.has(key))) {
+    const [found, wanted] = [formatStructure(structure), formatStructure(expected.structure)];
     throw new ArgumentError(`${operation}: the ${what} have the structure ${found}, expected ${wanted}.`);
   }
-  leaves.forEach((leaf, index) => {
+  return keys.map((key, index) => {
+    const leaf = given.get(key);
     const like = expected.leaves[index] as Tensor;
     const of = name(expected.paths[index] as TreePath);
     if (!(leaf instanceof Tensor)) {
@@ -100,6 +106,6 @@ export function flattenLike(
     if (leaf.dtype !== like.dtype) {
       throw new DTypeError(`${operation}: the ${what} of ${of} are ${leaf.dtype}, expected ${like.dtype}.`);
     }
+    return leaf;
   });
-  return leaves as Tensor[];
 }

@@ -217,6 +217,17 @@ describe("vjp", () => {
     expect(read(a, c)).toEqual([[51], [31]]);
   });
 
+  it("takes the names of a tree in any order", () => {
+    const [, pull] = vjp((p: { a: Tensor; b: Tensor }) => ({ a: p.a.mul(2), b: p.b.mul(3) }), {
+      a: tensor(1),
+      b: tensor(1),
+    });
+    const [{ a, b }] = pull({ b: tensor(10), a: tensor(1) });
+    expect(read(a, b)).toEqual([[2], [30]]);
+    const product = hvp(rosenbrock, { u: tensor(1), v: tensor(1) }, { v: tensor(2), u: tensor(1) });
+    expect(read(product.u, product.v)).toEqual([[2], [0]]);
+  });
+
   it("adds the cotangents of a tensor that is returned twice", () => {
     const [, pull] = vjp((a: Tensor) => {
       const b = a.mul(2);
