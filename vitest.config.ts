@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 
-const packages = readdirSync("packages").filter((name) => existsSync(`packages/${name}/package.json`));
+const folder = `${import.meta.dirname}/packages`;
+const packages = readdirSync(folder).filter((name) => existsSync(`${folder}/${name}/package.json`));
 
 /** Tests read the sources of every package: no build is needed and none can be stale. */
 const conditions = ["@thalweg/source", "module", "node", "development|production"];

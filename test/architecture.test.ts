@@ -121,7 +121,7 @@ describe("the rules find", () => {
   it("a cycle between files, with its path, but none made of types", () => {
     const files = {
       "a.ts": `import { b } from "./b";`,
-      "b.ts": `import { c } from "./c";`,
+      "b.ts": `import { c } from "./c/index.js";`,
       "c/index.ts": `import { a } from "../a"; import type { B } from "../b";`,
     };
     expect(offencesOf({ tensor: files })).toEqual([

@@ -186,6 +186,7 @@ function cycleOffences({ files }: PackageSources): string[] {
     const targets = importsOf(path, text)
       .filter(({ kind, specifier }) => kind === "value" && specifier.startsWith("."))
       .map(({ specifier }) => posix.join(posix.dirname(path), specifier))
+      .map((target) => target.replace(/\.js$/, ""))
       .map((target) => [`${target}.ts`, `${target}/index.ts`].find((file) => files.has(file)))
       .filter((file) => file !== undefined);
     graph.set(path, targets);
