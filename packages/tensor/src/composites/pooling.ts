@@ -105,13 +105,19 @@ function plan(operation: string, x: Tensor, { window, stride = window, padding =
   const first = x.rank - rank - 1;
   const axes = planWindows(operation, x.shape, first, taps, { stride, padding, dilation });
   // A window of padding alone has no largest element and no mean.
-  const alone = axes.findIndex(({ low, high, taps: own, dilation: step }) => Math.max(low, high) > (own - 1) * step);
+  const alone = axes.findIndex(hasEmptyWindow);
   if (alone >= 0) {
-    const { low, high, taps: own } = axes[alone] as WindowAxis;
+    const { extent, low, high, taps: own } = axes[alone] as WindowAxis;
     throw new ArgumentError(
-      `${operation}: padding [${low}, ${high}] of axis ${first + alone} leaves windows of ${own} with padding alone. ` +
-        "Use less padding.",
+      `${operation}: padding [${low}, ${high}] around the ${extent} elements of axis ${first + alone} leaves windows of ` +
+        `${own} that hold padding alone. Use less padding.`,
     );
   }
   return { first, axes };
+}
+
+function hasEmptyWindow({ extent, taps, stride, dilation, low, windows }: WindowAxis): boolean {
+  const isInside = (position: number) => position >= 0 && position < extent;
+  const ofWindow = (window: number) => Array.from({ length: taps }, (_, tap) => window * stride + tap * dilation - low);
+  return Array.from({ length: windows }, (_, window) => ofWindow(window)).some((positions) => !positions.some(isInside));
 }
