@@ -19,7 +19,7 @@ export default defineConfig({
     projects: [
       ...packages.map((name) => ({
         extends: true as const,
-        test: { name, root: `packages/${name}`, include: ["src/**/*.test.ts", "test/**/*.test.ts"], exclude },
+        test: { name, root: `${folder}/${name}`, include: ["src/**/*.test.ts", "test/**/*.test.ts"], exclude },
       })),
       { extends: true, test: { name: "repository", include: ["test/{architecture,examples}.test.ts"] } },
       // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
