@@ -166,7 +166,9 @@ export class Emitter {
       const sum = [...(code === "" ? [] : [code]), ...(parts.get(own) as string[])].join(" + ");
       code = /^\w+$/.test(sum) ? sum : this.#bind("ix", sum, own);
     }
-    return { code: code === "" ? "0" : code, depth };
+    // A negative constant by itself is typed: as a literal, u32(-1) would be refused.
+    const alone = index.terms.length === 0 && index.constant < 0;
+    return { code: alone ? `i32(${code})` : code === "" ? "0" : code, depth };
   }
 
   #atom(atom: Atom): string {
