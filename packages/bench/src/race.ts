@@ -1,4 +1,4 @@
-import { type Device, evaluate as realize, init, treeLeaves, type Tensor } from "@thalweg/tensor";
+import { type Device, init, evaluate as realize, type Tensor, treeLeaves } from "@thalweg/tensor";
 import { datasetTensors, findProblem, loadDataset, type SplitVersion, type TestProblem } from "@thalweg/workloads";
 import { localFiles } from "@thalweg/workloads/node";
 import type { RunRecord } from "./records/reader";
@@ -21,8 +21,10 @@ export interface RaceOptions extends Protocol {
   readonly folder: string;
   /** How training files are divided. Default `"1.2"`. */
   readonly split?: SplitVersion | undefined;
-  /** Default: the default device. */
-  readonly device?: Device | undefined;
+  /** Opens the default device, after all names and values have been checked. Default: `init`. */
+  readonly openDevice?: (() => Promise<Device>) | undefined;
+  /** Called when everything is checked and the first run is about to start. */
+  readonly onStart?: (() => void) | undefined;
   /** Stops the run that is going on, with a record of what it did, and starts no other. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: RunProgress) => void) | undefined;
@@ -32,8 +34,8 @@ export interface RaceOptions extends Protocol {
 
 /** What a race gives. */
 export interface RaceResult {
-  /** The results, ranked. */
-  readonly race: Race;
+  /** The results, ranked; undefined if it was stopped before its first run. */
+  readonly race: Race | undefined;
   /** In the order in which they ran. */
   readonly records: readonly RunRecord[];
   /** True if `signal` stopped it before all runs were over. */
@@ -53,15 +55,16 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
   const { folder, seeds = [42, 43, 44], signal, onProgress, onRun } = options;
   const session = await openSession(options);
   const { problem, dataset } = session;
-  const algorithms = options.algorithms.map((algorithm): AlgorithmRequest =>
-    typeof algorithm === "string" ? { optimizer: algorithm } : algorithm,
+  const algorithms = options.algorithms.map(
+    (algorithm): AlgorithmRequest => (typeof algorithm === "string" ? { optimizer: algorithm } : algorithm),
   );
   // Every configuration is made, and so checked, before the first run starts.
   const contenders = algorithms.map((algorithm) => ({
     configurations: new Map(seeds.map((seed) => [seed, configureRun(problem, dataset, algorithm, options, seed)])),
     programs: session.programsFor(algorithm, options),
   }));
-  const device = options.device ?? (await init());
+  const device = await (options.openDevice ?? init)();
+  options.onStart?.();
   const { data, seconds: uploadSeconds } = await session.upload();
 
   const records: RunRecord[] = [];
@@ -69,7 +72,9 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
     for (let turn = 0; turn < contenders.length; turn++) {
       if (signal?.aborted) break;
       // The index is a remainder, and every contender has a configuration for every seed.
-      const { configurations, programs } = contenders[(turn + round) % contenders.length] as (typeof contenders)[number];
+      const { configurations, programs } = contenders[
+        (turn + round) % contenders.length
+      ] as (typeof contenders)[number];
       const record = await runTraining({
         configuration: configurations.get(seed) as RunConfiguration,
         programs,
@@ -87,7 +92,7 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
   for (const leaf of treeLeaves<Tensor>(data)) leaf.dispose();
   const interrupted = signal?.aborted ?? false;
   // There is one race, as all runs have one workload and one target.
-  return { race: aggregate(records)[0] as Race, records, interrupted };
+  return { race: aggregate(records)[0], records, interrupted };
 }
 
 /** A workload with its data in memory. */

@@ -1,8 +1,12 @@
 import { Command, CommanderError } from "commander";
+import { addBenchCommand } from "./commands/bench";
+import type { CommandContext } from "./commands/context";
 import { addDataCommand } from "./commands/data";
 import { addDevicesCommand } from "./commands/devices";
+import { addListCommand } from "./commands/list";
+import { addProfileCommand } from "./commands/profile";
 import { addReportCommand } from "./commands/report";
-import type { CommandContext } from "./commands/context";
+import { addRunCommand } from "./commands/run";
 import { describeFailure, exitCodeOf, exitCodes } from "./failure";
 import type { Terminal } from "./terminal";
 
@@ -43,8 +47,12 @@ function createProgram(args: readonly string[], context: CommandContext, version
     .configureOutput({ writeOut: terminal.out, writeErr: terminal.error })
     .showHelpAfterError("Run the command with --help to see its options.")
     .exitOverride();
+  addBenchCommand(program, context);
+  addRunCommand(program, context, args);
   addReportCommand(program, context);
+  addListCommand(program, context);
   addDevicesCommand(program, context);
+  addProfileCommand(program, context);
   addDataCommand(program, context);
   return program;
 }

@@ -1,8 +1,10 @@
 /** Readers of what people type: each takes text and gives a value, or throws a UsageError that shows the right form. */
 
-import { nearestName } from "@thalweg/tensor";
+import type { HyperparameterSpec } from "@thalweg/optim";
 import { UsageError } from "../errors";
-import { type Budget, type Metric, type Phase, phases } from "../records/schema";
+import { type Budget, type HyperparameterValue, type Metric, type Phase, phases } from "../records/schema";
+import type { TargetRequest } from "../run/configuration";
+import { unknownName } from "../run/optimizer";
 
 /** What a number has to be. */
 export interface NumberRange {
@@ -88,13 +90,6 @@ export function parseBudget(text: string): Budget {
   return budget;
 }
 
-/** A target whose quantity may still be open: then it is the workload's own, on the test set. */
-export interface TargetRequest {
-  readonly phase?: Phase;
-  readonly metric?: Metric;
-  readonly value: number;
-}
-
 /** `0.9` and `90%` for the workload's usual metric on the test set, `valid-loss=0.3` for any other. */
 export function parseTarget(text: string): TargetRequest {
   const [, quantity, amount = ""] = /^(?:([^=]*)=)?(.*)$/.exec(text.trim()) ?? [];
@@ -139,12 +134,27 @@ export function parseNames(text: string, option: string): readonly string[] {
   return names;
 }
 
+/** The value of a hyperparameter as its type wants it. */
+export function parseHyperparameter(
+  text: string,
+  { type }: Pick<HyperparameterSpec, "type">,
+  option: string,
+): HyperparameterValue {
+  switch (type) {
+    case "boolean":
+      if (text !== "true" && text !== "false") throw new UsageError(`${option}: "${text}" is neither true nor false.`);
+      return text === "true";
+    case "choice":
+      return text;
+    case "integer":
+    case "float":
+      return parseNumber(text, { option, integer: type === "integer" });
+  }
+}
+
 /** One of the known names, or an error that suggests the nearest one and says where they are listed. */
 export function parseChoice<T extends string>(text: string, known: readonly T[], what: string, way: string): T {
   const found = known.find((name) => name === text);
   if (found !== undefined) return found;
-  const nearest = nearestName(text, known);
-  throw new UsageError(
-    `unknown ${what} "${text}".${nearest === undefined ? "" : ` Did you mean "${nearest}"?`} ${way}`,
-  );
+  throw unknownName(what, text, known, way);
 }

@@ -171,3 +171,14 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (
   }
   return [...groups.values()];
 }
+
+/** The best value of the target's quantity in any evaluation of any run that did not diverge. */
+export function bestReached(records: readonly RunRecord[], { phase, metric }: Target): number | undefined {
+  const values = records
+    .filter(({ end }) => end?.status !== "diverged")
+    .flatMap(({ evaluations }) => evaluations.map((line) => metricOf(line, phase, metric)))
+    .filter((value) => value !== undefined);
+  return values.length === 0
+    ? undefined
+    : values.reduce((best, value) => (isBetter(metric, value, best) ? value : best));
+}

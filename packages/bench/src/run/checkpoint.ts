@@ -16,7 +16,13 @@ import { writeSafetensors } from "../records/safetensors";
  * How element types are kept. Reading gives f16 as f32, which loses nothing, and restoring goes by the type of the
  * tensor that is restored.
  */
-const storedAs: Readonly<Record<DType, SafetensorsDType>> = { f32: "F32", f16: "F32", i32: "I32", u32: "U32", bool: "BOOL" };
+const storedAs: Readonly<Record<DType, SafetensorsDType>> = {
+  f32: "F32",
+  f16: "F32",
+  i32: "I32",
+  u32: "U32",
+  bool: "BOOL",
+};
 
 /** Where and as what a checkpoint is written. */
 export interface CheckpointOptions {

@@ -80,7 +80,9 @@ function completeTarget(problem: TestProblem, dataset: ImageDataset, request: Ta
     throw new UsageError(`an accuracy of ${value} does not exist. Give a fraction from 0 to 1, such as 0.9 or 90%.`);
   }
   if (dataset.splits[phase].count === 0) {
-    throw new UsageError(`${problem.name} with split ${dataset.split} has no ${phase} examples. Set the target on test.`);
+    throw new UsageError(
+      `${problem.name} with split ${dataset.split} has no ${phase} examples. Set the target on test.`,
+    );
   }
   return { phase, metric, value };
 }

@@ -54,7 +54,9 @@ export function createOptimizer(
   if (schedule === undefined) return optimizer.create(hyperparameters);
   const { learningRate } = hyperparameters;
   if (typeof learningRate !== "number") {
-    throw new UsageError(`${optimizer.name} has no learning rate that a schedule could change. Leave the schedule out.`);
+    throw new UsageError(
+      `${optimizer.name} has no learning rate that a schedule could change. Leave the schedule out.`,
+    );
   }
   const boundaries = schedule.epochs.map((epoch) => epoch * stepsPerEpoch);
   const scheduled = piecewiseConstant({ initial: learningRate, boundaries, factors: schedule.factors });
@@ -70,7 +72,9 @@ export function describeSchedule(schedule: LearningRateSteps | undefined): strin
 /** An error for a name that does not exist. */
 export function unknownName(what: string, name: string, known: readonly string[], way: string): UsageError {
   const nearest = nearestName(name, known);
-  return new UsageError(`unknown ${what} "${name}".${nearest === undefined ? "" : ` Did you mean "${nearest}"?`} ${way}`);
+  return new UsageError(
+    `unknown ${what} "${name}".${nearest === undefined ? "" : ` Did you mean "${nearest}"?`} ${way}`,
+  );
 }
 
 function checkValue(what: string, value: HyperparameterValue, spec: HyperparameterSpec): void {
@@ -87,7 +91,10 @@ function checkValue(what: string, value: HyperparameterValue, spec: Hyperparamet
     case "integer":
     case "float": {
       const range = `${spec.type === "integer" ? "an integer" : "a number"} from ${spec.min ?? "-∞"} to ${spec.max ?? "∞"}`;
-      if (typeof value !== "number" || !Number.isFinite(value)) return fail(range);
+      if (typeof value !== "number" || !Number.isFinite(value)) {
+        fail(range);
+        return;
+      }
       if (spec.type === "integer" && !Number.isInteger(value)) fail(range);
       if (value < (spec.min ?? Number.NEGATIVE_INFINITY) || value > (spec.max ?? Number.POSITIVE_INFINITY)) fail(range);
     }

@@ -2,12 +2,12 @@ import { valueAndGrad } from "@thalweg/autograd";
 import { applyUpdates, type GradientTransformation } from "@thalweg/optim";
 import {
   compile,
-  evaluate as realize,
   foldIn,
   full,
   iota,
   type Key,
   key,
+  evaluate as realize,
   splitKeys,
   stack,
   type Tensor,
@@ -150,7 +150,10 @@ function compilePrograms(parts: ProgramParts) {
 
   const evaluate = compile(
     (total: EvaluationSums, params: TensorTree, model: TensorTree, data: DataTensors, start: Tensor, from: Key) => {
-      const indices = total.batch.mul(batchSize).add(start).add(iota([batchSize], 0, "u32"));
+      const indices = total.batch
+        .mul(batchSize)
+        .add(start)
+        .add(iota([batchSize], 0, "u32"));
       const batch = gatherBatch(data, dataset.shape, indices);
       const losses = problem.losses(params, model, batch, "eval", foldIn(from, total.batch));
       const values = stack([losses.perExample.mean(), losses.accuracy ?? zero()], { axis: 0 });
@@ -194,7 +197,12 @@ export function stepsPerEpoch({ dataset, batchSize }: Pick<ProgramParts, "datase
 }
 
 /** The history with the step's entry in it, if the step is one of those that are logged. */
-function logged({ step, history }: TrainingState, loss: Tensor, accuracy: Tensor | undefined, interval: number): Tensor {
+function logged(
+  { step, history }: TrainingState,
+  loss: Tensor,
+  accuracy: Tensor | undefined,
+  interval: number,
+): Tensor {
   const slot = step.div(interval).rem(historyLength);
   const here = iota([historyLength, 1], 0, "u32").equal(slot).and(step.rem(interval).equal(0));
   return where(here, stack([loss, accuracy ?? zero()], { axis: 0 }), history);

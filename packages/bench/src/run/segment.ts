@@ -18,7 +18,11 @@ export interface SegmentOptions {
   readonly now: () => number;
   readonly signal: AbortSignal | undefined;
   /** Called whenever losses have come back from the device. */
-  readonly onChunk: (chunk: { readonly step: number; readonly last: TrainingLine | undefined; readonly stepsPerSecond: number }) => void;
+  readonly onChunk: (chunk: {
+    readonly step: number;
+    readonly last: TrainingLine | undefined;
+    readonly stepsPerSecond: number;
+  }) => void;
 }
 
 /** What a segment did. */
@@ -61,7 +65,11 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
     const elapsed = arrival - lastArrival;
     lastArrival = arrival;
     if (diverged !== neverDiverged) divergedAt = diverged;
-    for (let logged = Math.ceil(first / trainLogInterval) * trainLogInterval; logged < end; logged += trainLogInterval) {
+    for (
+      let logged = Math.ceil(first / trainLogInterval) * trainLogInterval;
+      logged < end;
+      logged += trainLogInterval
+    ) {
       if (logged > diverged) break;
       const slot = (logged / trainLogInterval) % historyLength;
       const loss = history[2 * slot] ?? Number.NaN;

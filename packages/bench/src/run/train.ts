@@ -87,7 +87,14 @@ function openRecord({ configuration, folder, device }: TrainingOptions, existing
   const at = new Date().toISOString();
   if (existing.kind === "none") {
     const id = configurationId(configuration);
-    return RecordWriter.create(path, { type: "header", version: recordVersion, id, startedAt: at, configuration, environment });
+    return RecordWriter.create(path, {
+      type: "header",
+      version: recordVersion,
+      id,
+      startedAt: at,
+      configuration,
+      environment,
+    });
   }
   const writer = RecordWriter.reopen(path);
   writer.append({ type: "resume", step: existing.kind === "resume" ? existing.step : null, at, environment });
@@ -184,7 +191,10 @@ class Run {
   }
 
   /** Writes the last line of the record. */
-  end(status: RunStatus, { divergedStep = null, reason = null }: Partial<Pick<EndLine, "divergedStep" | "reason">> = {}): void {
+  end(
+    status: RunStatus,
+    { divergedStep = null, reason = null }: Partial<Pick<EndLine, "divergedStep" | "reason">> = {},
+  ): void {
     const { training, evaluation, compilation, data } = this.#times;
     this.#writer.append({
       type: "end",
@@ -220,7 +230,11 @@ class Run {
     // The evaluation is on the disk before the checkpoint, so that a checkpoint never names a step without one.
     this.#writer.append(this.#evaluation);
     const path = checkpointPath(this.#writer.path);
-    const metadata = { id: configurationId(this.#options.configuration), step: String(this.#step), epoch: String(this.#epoch()) };
+    const metadata = {
+      id: configurationId(this.#options.configuration),
+      step: String(this.#step),
+      epoch: String(this.#epoch()),
+    };
     const bytes = await saveCheckpoint(state, { path, metadata });
     this.#writer.append({ type: "checkpoint", step: this.#step, file: basename(path), bytes });
     this.#report("evaluating", this.#step);

@@ -78,7 +78,12 @@ function sourcesOf(names: readonly string[]) {
 }
 
 function parseDatasetName(name: string): DatasetName {
-  return parseChoice<DatasetName>(name, withFiles, "data set", `Known are ${withFiles.join(", ")}; digits needs no files.`);
+  return parseChoice<DatasetName>(
+    name,
+    withFiles,
+    "data set",
+    `Known are ${withFiles.join(", ")}; digits needs no files.`,
+  );
 }
 
 /** A download's progress: a bar that is rewritten where somebody watches, else a line every ten seconds. */
@@ -92,7 +97,8 @@ function downloadBar({ error, live, now }: Terminal) {
       const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
       const cells = Math.min(width, Math.round((bytesDone / bytesTotal) * width));
       const bar = "█".repeat(cells) + "░".repeat(width - cells);
-      const left = bytesPerSecond > 0 ? `, ${formatSeconds(Math.round((bytesTotal - bytesDone) / bytesPerSecond))} left` : "";
+      const left =
+        bytesPerSecond > 0 ? `, ${formatSeconds(Math.round((bytesTotal - bytesDone) / bytesPerSecond))} left` : "";
       const text = `${label} ${bar} ${megabytes(bytesDone)} of ${megabytes(bytesTotal)} MB${left}`;
       error(live ? `\r\u001b[K${text}` : `${text}\n`);
     },

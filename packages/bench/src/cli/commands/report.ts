@@ -22,11 +22,15 @@ export function addReportCommand(program: Command, { terminal }: CommandContext)
       const content = readRecords(folder);
       for (const problem of content.problems) terminal.error(`warning: ${formatProblem(problem)}\n`);
       if (content.records.length === 0) {
-        throw new UsageError(`folder ${folder} holds no records (*.jsonl). Make some with thalweg bench --out ${folder}.`);
+        throw new UsageError(
+          `folder ${folder} holds no records (*.jsonl). Make some with thalweg bench --out ${folder}.`,
+        );
       }
       const { races, files } = writeReport(content, { folder, formats });
       if (options.json) {
-        terminal.out(`${JSON.stringify({ races: races.map(raceSummary), files, problems: content.problems }, null, 2)}\n`);
+        terminal.out(
+          `${JSON.stringify({ races: races.map(raceSummary), files, problems: content.problems }, null, 2)}\n`,
+        );
         return;
       }
       terminal.out(`${races.map(renderTable).join("\n\n")}\n\n${files.map((file) => `wrote ${file}\n`).join("")}`);

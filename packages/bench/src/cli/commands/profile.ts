@@ -1,0 +1,68 @@
+import { chromeTrace, formatProfile, init } from "@thalweg/tensor";
+import type { Command } from "commander";
+import { replaceFile } from "../../records/durable";
+import { formatCount } from "../../report/format";
+import { findOptimizer } from "../../run/optimizer";
+import { profileStep, type StepProfile } from "../../run/profile";
+import { addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
+import { parseNumber } from "../parse";
+import type { CommandContext } from "./context";
+
+interface ProfileFlags extends ProtocolFlags {
+  readonly optimizer: string;
+  readonly steps: number;
+  readonly trace?: string;
+  readonly json?: boolean;
+}
+
+/** `thalweg profile`: the cost of one compiled training step. */
+export function addProfileCommand(program: Command, { terminal }: CommandContext): void {
+  const command = program
+    .command("profile")
+    .description("Measure the compiled training step of a workload: kernels, dispatches, memory, time.")
+    .argument("<workload>", "name of a workload; thalweg list workloads shows them")
+    .option("--optimizer <name>", "name of an optimizer; thalweg list optimizers shows them", "momentum")
+    .option(
+      "--steps <n>",
+      "steps to measure, after the warm-up",
+      (text) => parseNumber(text, { option: "--steps", integer: true, min: 1 }),
+      50,
+    )
+    .option("--trace <file>", "write the kernels of one step as a trace for chrome://tracing or Perfetto");
+  addProtocolOptions(command)
+    .option("--json", "write the profile as one JSON document on stdout")
+    .action(async (workload: string, flags: ProfileFlags) => {
+      const { profile, rows } = await profileStep({
+        ...protocolOf(flags),
+        workload,
+        split: flags.split,
+        algorithm: { optimizer: findOptimizer(flags.optimizer).name },
+        openDevice: () => init({ adapter: flags.adapter ?? "auto", notice: (line) => terminal.error(`${line}\n`) }),
+        steps: flags.steps,
+      });
+      if (flags.trace !== undefined) replaceFile(flags.trace, Buffer.from(JSON.stringify(chromeTrace(rows))));
+      if (flags.json) {
+        terminal.out(`${JSON.stringify(profile, null, 2)}\n`);
+        return;
+      }
+      const table =
+        rows.length > 0 ? formatProfile(rows) : "The adapter has no timestamps, so kernels cannot be timed.";
+      terminal.out(`${formatSummary(profile)}\n\n${table}\n`);
+      if (flags.trace !== undefined) terminal.out(`wrote ${flags.trace}\n`);
+    });
+}
+
+function formatSummary(profile: StepProfile): string {
+  const [lower, upper] = profile.msPerStepQuartiles.map((ms) => ms.toFixed(2));
+  const rows: readonly (readonly [string, string])[] = [
+    ["time", `${profile.msPerStep.toFixed(2)} ms (${lower} – ${upper})`],
+    ["dispatches", String(profile.dispatches)],
+    ["submits", String(profile.submits)],
+    ["buffers created", String(profile.buffersCreated)],
+    ["bind groups created", String(profile.bindGroupsCreated)],
+    ["readbacks", String(profile.readbacks)],
+    ["bytes held", `${formatCount(profile.bytesPeak)} (at least ${formatCount(profile.bytesLowerBound)} needed)`],
+  ];
+  const title = `${profile.workload}, ${profile.optimizer}, batch ${profile.batchSize}, on ${profile.adapter}: one training step`;
+  return [title, ...rows.map(([name, value]) => `  ${name.padEnd(20)} ${value}`)].join("\n");
+}
