@@ -1,11 +1,12 @@
 /**
  * From a graph to everything that running it needs: the passes of the compiler, in order.
  */
-import { loweringOf } from "../primitives/definition";
 import { OutOfMemoryError, UnsupportedError } from "../errors";
-import type { Kernel } from "../kernels/kernel";
-import type { Tensor } from "../tensor";
 import { topologicalOrder } from "../graph/visit";
+import type { Kernel } from "../kernels/kernel";
+import { loweringOf, type Primitive } from "../primitives/definition";
+import { reshape } from "../primitives/movement";
+import { apply, type Tensor } from "../tensor";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
 import { lower } from "./lower";
 import { parallelize } from "./parallelize";
@@ -40,11 +41,13 @@ export interface Plan {
  * @param replaces for each output, the leaf whose memory it takes over, if any.
  */
 export function makePlan(outputs: readonly Tensor[], replaces: readonly (Tensor | undefined)[], target: CompileTarget): Plan {
-  const simple = parallelize(simplify(outputs), target);
+  const simple = copyMovedLeaves(parallelize(simplify(outputs), target), replaces);
   checkTarget(simple, target);
   const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
   const fusion = fuse(computed, target);
-  const { order, inPlace } = schedule(fusion, simple, replaces);
+  const scheduled = schedule(fusion, simple, replaces);
+  const { inPlace } = scheduled;
+  const order = scheduled.order.filter(({ size }) => size > 0);
 
   const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
   const kernels = steps.map(({ cluster, reads, writes }) =>
@@ -65,6 +68,14 @@ export function makePlan(outputs: readonly Tensor[], replaces: readonly (Tensor 
     fusion,
   };
 }
+
+/** A leaf that takes the place of another one is copied by a kernel first: the two might trade places. */
+const copyMovedLeaves = (nodes: readonly Tensor[], replaces: readonly (Tensor | undefined)[]): Tensor[] =>
+  nodes.map((node, index) => {
+    const leaf = replaces[index];
+    const moves = leaf !== undefined && leaf !== node && loweringOf(node, "leaf");
+    return moves ? apply(reshape as Primitive, [node], { shape: node.shape }) : node;
+  });
 
 const within = (inPlace: ReadonlyMap<Tensor, Tensor>, writes: readonly Tensor[]): Map<Tensor, Tensor> =>
   new Map(writes.flatMap((node) => (inPlace.has(node) ? [[node, inPlace.get(node) as Tensor] as const] : [])));
