@@ -39,7 +39,10 @@ export function gelu(x: Tensor, { approximation = "none" }: GeluOptions = {}): T
   const inner =
     approximation === "none"
       ? x.mul(Math.SQRT1_2).erf()
-      : x.mul(x.square().mul(0.044715).add(1)).mul(Math.sqrt(2 / Math.PI)).tanh();
+      : x
+          .mul(x.square().mul(0.044715).add(1))
+          .mul(Math.sqrt(2 / Math.PI))
+          .tanh();
   return x.mul(inner.add(1).mul(0.5));
 }
 

@@ -1,8 +1,9 @@
+export { globalAveragePool, globalMaxPool, logSoftmax, softmax } from "@thalweg/tensor";
 export {
   celu,
   elu,
-  gelu,
   type GeluOptions,
+  gelu,
   hardSigmoid,
   hardSwish,
   hardTanh,
@@ -18,73 +19,73 @@ export {
   softsign,
   tanh,
 } from "./activations";
-export * as initializers from "./initializers";
 export type { Fans, Initializer, KaimingOptions, VarianceScalingOptions } from "./initializers";
+export * as initializers from "./initializers";
 export {
   type AttentionInput,
   type AttentionMask,
   type AttentionOptions,
   type AttentionParams,
   multiHeadAttention,
-  scaledDotProductAttention,
   type ScaledDotProductOptions,
+  scaledDotProductAttention,
 } from "./layers/attention";
 export {
+  type ConvOptions,
+  type ConvTransposeOptions,
   conv1d,
   conv2d,
   conv3d,
-  type ConvOptions,
   convTranspose1d,
   convTranspose2d,
   convTranspose3d,
-  type ConvTransposeOptions,
 } from "./layers/convolution";
-export { dense, type DenseOptions } from "./layers/dense";
-export { dropout, type DropoutOptions } from "./layers/dropout";
-export { embedding, type EmbeddingOptions, type EmbeddingParams } from "./layers/embedding";
+export { type DenseOptions, dense } from "./layers/dense";
+export { type DropoutOptions, dropout } from "./layers/dropout";
+export { type EmbeddingOptions, type EmbeddingParams, embedding } from "./layers/embedding";
 export type { KernelParams } from "./layers/kernel";
 export {
-  batchNorm,
   type BatchNormOptions,
   type BatchNormState,
-  groupNorm,
+  batchNorm,
   type GroupNormOptions,
-  layerNorm,
+  groupNorm,
   type LayerNormOptions,
+  layerNorm,
   type NormParams,
 } from "./layers/normalization";
 export { averagePool, flatten, maxPool } from "./layers/pooling";
 export {
   type Cell,
   type CellOptions,
-  gruCell,
   type GruParams,
-  lstmCell,
+  gruCell,
   type LstmCarry,
   type LstmOptions,
   type LstmParams,
+  lstmCell,
   unroll,
 } from "./layers/recurrent";
 export {
   accuracy,
-  binaryCrossEntropyWithLogits,
   type BinaryCrossEntropyOptions,
+  binaryCrossEntropyWithLogits,
   type CrossEntropyOptions,
-  klDivergence,
   type KlDivergenceOptions,
-  labelWeights,
+  klDivergence,
   type LabelWeightOptions,
+  labelWeights,
   meanOverLabels,
   nll,
   softmaxCrossEntropy,
 } from "./losses/cross-entropy";
 export type { ElementOptions } from "./losses/elements";
-export { huber, type HuberOptions, l1, meanSquaredError, smoothL1, type SmoothL1Options } from "./losses/regression";
+export { type HuberOptions, huber, l1, meanSquaredError, type SmoothL1Options, smoothL1 } from "./losses/regression";
 export {
   type ApplyOptions,
   type Calls,
-  compose,
   type Context,
+  compose,
   defineLayer,
   defineStateless,
   type InputSpec,
@@ -93,10 +94,9 @@ export {
   type LayerLike,
   type Nothing,
   type ParamsOf,
-  residual,
   type Role,
+  residual,
   roleMask,
-  sequential,
   type StateOf,
+  sequential,
 } from "./module";
-export { globalAveragePool, globalMaxPool, logSoftmax, softmax } from "@thalweg/tensor";

@@ -7,11 +7,11 @@ import {
   full,
   type Key,
   normal as randomNormal,
+  truncatedNormal as randomTruncatedNormal,
+  uniform as randomUniform,
   type Shape,
   sizeOf,
   type Tensor,
-  truncatedNormal as randomTruncatedNormal,
-  uniform as randomUniform,
 } from "@thalweg/tensor";
 
 /** How many inputs an output sums over, and how many outputs an input reaches. */

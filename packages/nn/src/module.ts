@@ -217,10 +217,14 @@ export function compose<const L extends Layers, In = Tensor, Out = Tensor>(
   );
   const functions = Object.fromEntries(Object.entries(layers).filter(([, layer]) => typeof layer === "function"));
   type Trees = Record<string, object>;
-  const callsOf = (call: (name: string, layer: Layer<object, object, unknown, unknown>, index: number, x: unknown) => unknown) =>
+  const callsOf = (
+    call: (name: string, layer: Layer<object, object, unknown, unknown>, index: number, x: unknown) => unknown,
+  ) =>
     ({
       ...functions,
-      ...Object.fromEntries(entries.map(({ name, layer }, index) => [name, (x: unknown) => call(name, layer, index, x)])),
+      ...Object.fromEntries(
+        entries.map(({ name, layer }, index) => [name, (x: unknown) => call(name, layer, index, x)]),
+      ),
     }) as Calls<L>;
   // Trees have the order in which the layers were given, whatever the order of calls.
   const collect = (trees: ReadonlyMap<string, object>): Trees =>

@@ -15,11 +15,7 @@ const cases: [string, (x: Tensor) => Tensor, (x: number) => number][] = [
   ["leakyRelu, slope 0.3", (x) => nn.leakyRelu(x, { slope: 0.3 }), (x) => (x > 0 ? x : 0.3 * x)],
   ["elu", nn.elu, (x) => (x > 0 ? x : Math.exp(x) - 1)],
   ["elu, alpha 2", (x) => nn.elu(x, { alpha: 2 }), (x) => (x > 0 ? x : 2 * (Math.exp(x) - 1))],
-  [
-    "selu",
-    nn.selu,
-    (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * (Math.exp(x) - 1)),
-  ],
+  ["selu", nn.selu, (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * (Math.exp(x) - 1))],
   ["celu, alpha 2", (x) => nn.celu(x, { alpha: 2 }), (x) => Math.max(x, 0) + Math.min(2 * (Math.exp(x / 2) - 1), 0)],
   ["gelu", nn.gelu, (x) => (x / 2) * (1 + erf(x / Math.SQRT2))],
   [

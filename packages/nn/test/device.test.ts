@@ -1,13 +1,31 @@
 import { grad } from "@thalweg/autograd";
 import { evaluate, type Tensor, tensor } from "@thalweg/tensor";
-import { evaluateReference, expectClose, type NdArray, randomInputs, seededDraw, tolerance } from "@thalweg/tensor/testing";
+import {
+  evaluateReference,
+  expectClose,
+  type NdArray,
+  randomInputs,
+  seededDraw,
+  tolerance,
+} from "@thalweg/tensor/testing";
 import { describe, it } from "vitest";
 import { activations, type Case, convolutions, layers, losses } from "./functions";
 
 async function check({ name, shapes, f, distinct = false, domain = [-2, 2] }: Case): Promise<void> {
-  const sample = { inputs: shapes.map((shape) => ({ shape, dtype: "f32" as const, distinct, domain })), params: undefined };
-  const inputs = randomInputs(sample, seededDraw(5)).map(({ values, shape }) => tensor(Float32Array.from(values), { shape }));
-  const gradient = grad((...args: Tensor[]) => f(...args).square().sum(), { argnums: inputs.map((_, index) => index) });
+  const sample = {
+    inputs: shapes.map((shape) => ({ shape, dtype: "f32" as const, distinct, domain })),
+    params: undefined,
+  };
+  const inputs = randomInputs(sample, seededDraw(5)).map(({ values, shape }) =>
+    tensor(Float32Array.from(values), { shape }),
+  );
+  const gradient = grad(
+    (...args: Tensor[]) =>
+      f(...args)
+        .square()
+        .sum(),
+    { argnums: inputs.map((_, index) => index) },
+  );
   const results = [f(...inputs), ...(gradient(...inputs) as Tensor[])];
   const expected = evaluateReference(results) as NdArray[];
   await evaluate(results);
@@ -21,5 +39,8 @@ async function check({ name, shapes, f, distinct = false, domain = [-2, 2] }: Ca
 }
 
 describe("on the device", () => {
-  it.each([...convolutions, ...layers, ...losses, ...activations])("$name: value and gradient are those of the float64 reference", check);
+  it.each([...convolutions, ...layers, ...losses, ...activations])(
+    "$name: value and gradient are those of the float64 reference",
+    check,
+  );
 });

@@ -31,7 +31,15 @@ function prepare(example: Case): Prepared {
   const inputs = example.shapes.map((shape) => placeholder(shape, "f32"));
   const valuesOf = (shapes: readonly (readonly number[])[], distinct = false): NdArray[] =>
     randomInputs(
-      { inputs: shapes.map((shape) => ({ shape, dtype: "f32", distinct, ...(example.domain && { domain: example.domain }) })), params: undefined },
+      {
+        inputs: shapes.map((shape) => ({
+          shape,
+          dtype: "f32",
+          distinct,
+          ...(example.domain && { domain: example.domain }),
+        })),
+        params: undefined,
+      },
       draw,
     );
   const points = valuesOf(example.shapes, example.distinct);
@@ -39,18 +47,24 @@ function prepare(example: Case): Prepared {
   const output = example.f(...inputs);
   const [weights] = valuesOf([output.shape]) as [NdArray];
   const weight = tensor(Float32Array.from(weights.values), { shape: output.shape });
-  const zip = (values: readonly NdArray[]): Bindings => new Map(inputs.map((input, i) => [input, values[i] as NdArray]));
+  const zip = (values: readonly NdArray[]): Bindings =>
+    new Map(inputs.map((input, i) => [input, values[i] as NdArray]));
   return {
     ...example,
     inputs,
     at: zip(points),
     along: zip(directions),
     direction: directions.map(({ values, shape }) => tensor(Float32Array.from(values), { shape })),
-    value: (...args) => example.f(...args).mul(weight).sum(),
+    value: (...args) =>
+      example
+        .f(...args)
+        .mul(weight)
+        .sum(),
   };
 }
 
-const gradientOf = ({ value, shapes }: Prepared) => grad(value, { argnums: shapes.map((_, i) => i) }) as (...inputs: Tensor[]) => Tensor[];
+const gradientOf = ({ value, shapes }: Prepared) =>
+  grad(value, { argnums: shapes.map((_, i) => i) }) as (...inputs: Tensor[]) => Tensor[];
 
 describe("derivatives against finite differences in float64", () => {
   it.each([...convolutions, ...layers, ...losses, ...activations])("first: $name", (example) => {
@@ -58,22 +72,26 @@ describe("derivatives against finite differences in float64", () => {
     const { inputs, at, along } = prepared;
     const gradients = evaluateReference(gradientOf(prepared)(...inputs), at);
     const [slope] = directionalDerivative([prepared.value(...inputs)], at, along, 2 ** -12) as [NdArray];
-    const product = gradients.reduce((sum, g, i) => sum + innerProduct(g, along.get(inputs[i] as Tensor) as NdArray), 0);
+    const product = gradients.reduce(
+      (sum, g, i) => sum + innerProduct(g, along.get(inputs[i] as Tensor) as NdArray),
+      0,
+    );
     expect(Math.abs(product)).toBeGreaterThan(1e-3);
     expectClose([product], slope.values, close);
   });
 
-  it.each([...convolutions, ...layers.filter(({ distinct }) => !distinct), ...losses.filter(({ distinct }) => !distinct)])(
-    "second: $name",
-    (example) => {
-      const prepared = prepare(example);
-      const { inputs, at, along, direction } = prepared;
-      const gradient = gradientOf(prepared);
-      const [, tangents] = jvp((...args: Tensor[]) => gradient(...args), [...inputs], [...direction]);
-      const expected = directionalDerivative(gradient(...inputs), at, along, 2 ** -10);
-      evaluateReference(tangents as Tensor[], at).forEach((tangent, i) =>
-        expectClose(tangent, expected[i] as NdArray, { relative: 1e-6, absolute: 1e-7 }, `argument ${i}`),
-      );
-    },
-  );
+  it.each([
+    ...convolutions,
+    ...layers.filter(({ distinct }) => !distinct),
+    ...losses.filter(({ distinct }) => !distinct),
+  ])("second: $name", (example) => {
+    const prepared = prepare(example);
+    const { inputs, at, along, direction } = prepared;
+    const gradient = gradientOf(prepared);
+    const [, tangents] = jvp((...args: Tensor[]) => gradient(...args), [...inputs], [...direction]);
+    const expected = directionalDerivative(gradient(...inputs), at, along, 2 ** -10);
+    evaluateReference(tangents as Tensor[], at).forEach((tangent, i) =>
+      expectClose(tangent, expected[i] as NdArray, { relative: 1e-6, absolute: 1e-7 }, `argument ${i}`),
+    );
+  });
 });

@@ -56,7 +56,11 @@ describe("initializers", () => {
     expect(Math.abs(found.mean)).toBeLessThan(4 * Math.sqrt(variance / count));
     expect(Math.abs(found.variance / variance - 1)).toBeLessThan(4 * Math.sqrt((kurtosis - 1) / count));
     expect(Math.abs(found.kurtosis - kurtosis)).toBeLessThan(family === "normal" ? 0.25 : 0.1);
-    const limits = { uniform: Math.sqrt(3 * variance), normal: Number.POSITIVE_INFINITY, truncated: 2 * Math.sqrt(variance / truncation) };
+    const limits = {
+      uniform: Math.sqrt(3 * variance),
+      normal: Number.POSITIVE_INFINITY,
+      truncated: 2 * Math.sqrt(variance / truncation),
+    };
     expect(found.largest).toBeLessThanOrEqual(limits[family] * (1 + 1e-6));
   });
 

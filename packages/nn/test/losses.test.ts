@@ -8,7 +8,9 @@ import { exact, random, randomLabels, read } from "./values";
 function rows(logits: Tensor): number[][] {
   const { shape, values } = read(logits);
   const classes = shape.at(-1) as number;
-  return Array.from({ length: values.length / classes }, (_, row) => [...values.slice(row * classes, (row + 1) * classes)]);
+  return Array.from({ length: values.length / classes }, (_, row) => [
+    ...values.slice(row * classes, (row + 1) * classes),
+  ]);
 }
 
 const logProbabilities = (row: readonly number[]): number[] => {
@@ -71,16 +73,32 @@ describe("softmaxCrossEntropy", () => {
   });
 
   it("stays finite for huge logits", () => {
-    const losses = nn.softmaxCrossEntropy(tensor([[1e30, -1e30], [1000, 0]]), tensor(Int32Array.of(0, 1)));
+    const losses = nn.softmaxCrossEntropy(
+      tensor([
+        [1e30, -1e30],
+        [1000, 0],
+      ]),
+      tensor(Int32Array.of(0, 1)),
+    );
     expectClose(read(losses), [0, 1000], exact);
   });
 
   it("explains what does not fit", () => {
     const ints = tensor(Int32Array.of(1, 2));
-    expect(() => nn.softmaxCrossEntropy(logits, ints)).toThrowErrorMatchingInlineSnapshot(`[ShapeError: softmaxCrossEntropy: labels [2] do not fit logits [6, 5]. Logits are […, classes], integer labels […], distributions […, classes].]`);
-    expect(() => nn.softmaxCrossEntropy(logits, random([6, 4], 1))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: softmaxCrossEntropy: predictions [6, 5] and targets [6, 4] differ. Give one target per prediction; reshape or expand one of them.]`);
-    expect(() => nn.softmaxCrossEntropy(logits, labels, { weights: tensor([1, 2]) })).toThrowErrorMatchingInlineSnapshot(`[ShapeError: softmaxCrossEntropy: weights [2] do not fit logits [6, 5]. Give one weight per class, [5].]`);
-    expect(() => nn.softmaxCrossEntropy(logits, labels, { labelSmoothing: 2 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: softmaxCrossEntropy: labelSmoothing 2 is outside of [0, 1].]`);
+    expect(() => nn.softmaxCrossEntropy(logits, ints)).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: softmaxCrossEntropy: labels [2] do not fit logits [6, 5]. Logits are […, classes], integer labels […], distributions […, classes].]`,
+    );
+    expect(() => nn.softmaxCrossEntropy(logits, random([6, 4], 1))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: softmaxCrossEntropy: predictions [6, 5] and targets [6, 4] differ. Give one target per prediction; reshape or expand one of them.]`,
+    );
+    expect(() =>
+      nn.softmaxCrossEntropy(logits, labels, { weights: tensor([1, 2]) }),
+    ).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: softmaxCrossEntropy: weights [2] do not fit logits [6, 5]. Give one weight per class, [5].]`,
+    );
+    expect(() => nn.softmaxCrossEntropy(logits, labels, { labelSmoothing: 2 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: softmaxCrossEntropy: labelSmoothing 2 is outside of [0, 1].]`,
+    );
   });
 });
 
@@ -97,7 +115,11 @@ describe("nll", () => {
 
 describe("accuracy", () => {
   it("is 1 where the largest logit is the label's", () => {
-    const scores = tensor([[1, 3, 2], [5, 4, 4], [0, 0, 1]]);
+    const scores = tensor([
+      [1, 3, 2],
+      [5, 4, 4],
+      [0, 0, 1],
+    ]);
     expect([...read(nn.accuracy(scores, tensor(Int32Array.of(1, 1, 2)))).values]).toEqual([1, 0, 1]);
   });
 });
@@ -132,7 +154,11 @@ describe("elementwise losses", () => {
     const expected = ndarray(x.shape, "f32", (c) => definition(elementAt(x, c), elementAt(t, c)));
     expectClose(read(loss({ elements: "none" })), expected, exact);
     const perExample = Array.from({ length: 4 }, (_, n) => [...expected.values.slice(n * 6, (n + 1) * 6)]);
-    expectClose(read(loss({ elements: "sum" })), perExample.map((row) => 6 * mean(row)), exact);
+    expectClose(
+      read(loss({ elements: "sum" })),
+      perExample.map((row) => 6 * mean(row)),
+      exact,
+    );
     expectClose(read(loss({})), perExample.map(mean), exact);
   });
 
@@ -150,8 +176,12 @@ describe("elementwise losses", () => {
   });
 
   it("refuses to broadcast", () => {
-    expect(() => nn.meanSquaredError(random([4, 1], 1), random([4], 2))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: meanSquaredError: predictions [4, 1] and targets [4] differ. Give one target per prediction; reshape or expand one of them.]`);
-    expect(() => nn.huber(predictions, targets, { delta: 0 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: huber: delta 0 is not above 0. Use l1 for its limit.]`);
+    expect(() => nn.meanSquaredError(random([4, 1], 1), random([4], 2))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: meanSquaredError: predictions [4, 1] and targets [4] differ. Give one target per prediction; reshape or expand one of them.]`,
+    );
+    expect(() => nn.huber(predictions, targets, { delta: 0 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: huber: delta 0 is not above 0. Use l1 for its limit.]`,
+    );
   });
 });
 

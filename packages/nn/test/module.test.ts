@@ -41,18 +41,28 @@ describe("sequential", () => {
   it("names the layer whose parameters do not fit the input", () => {
     const model = convolutional();
     const params = model.init(key(0), { shape: [128, 24, 24, 1] });
-    expect(() => model.apply(params, zeros([128, 28, 28, 1]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: dense(hidden): input [128, 3136] does not fit kernel [2304, 1024] (axis 1: 3136, expected 2304)]`);
-    expect(() => model.apply(params, zeros([128, 24, 24, 3]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: conv2d(conv1): input [128, 24, 24, 3] does not fit kernel [5, 5, 1, 32] (axis 3: 3 channels, expected 1)]`);
+    expect(() => model.apply(params, zeros([128, 28, 28, 1]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: dense(hidden): input [128, 3136] does not fit kernel [2304, 1024] (axis 1: 3136, expected 2304)]`,
+    );
+    expect(() => model.apply(params, zeros([128, 24, 24, 3]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: conv2d(conv1): input [128, 24, 24, 3] does not fit kernel [5, 5, 1, 32] (axis 3: 3 channels, expected 1)]`,
+    );
     const nested = nn.sequential({ block: nn.sequential({ hidden: nn.dense({ features: 2 }) }) });
     const inner = nested.init(key(0), { shape: [1, 3] });
-    expect(() => nested.apply(inner, zeros([1, 4]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: dense(block.hidden): input [1, 4] does not fit kernel [3, 2] (axis 1: 4, expected 3)]`);
+    expect(() => nested.apply(inner, zeros([1, 4]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: dense(block.hidden): input [1, 4] does not fit kernel [3, 2] (axis 1: 4, expected 3)]`,
+    );
   });
 
   it("applies layers and plain functions in order", () => {
     const model = nn.sequential({ first: nn.dense({ features: 3 }), twice: (x: Tensor) => x.mul(2), act: nn.tanh });
     const x = random([4, 2], 1);
     const params = model.init(key(1), { shape: x.shape });
-    expectClose(read(model.apply(params, x)), read(x.dot(params.first.kernel).add(params.first.bias).mul(2).tanh()), exact);
+    expectClose(
+      read(model.apply(params, x)),
+      read(x.dot(params.first.kernel).add(params.first.bias).mul(2).tanh()),
+      exact,
+    );
   });
 
   it("draws other numbers for every layer, and the same ones from the same key", () => {
@@ -67,7 +77,9 @@ describe("sequential", () => {
 });
 
 describe("compose", () => {
-  const tied = nn.compose("tied", { inner: nn.dense({ features: 3 }) }, ({ inner }, x: Tensor) => inner(nn.relu(inner(x))));
+  const tied = nn.compose("tied", { inner: nn.dense({ features: 3 }) }, ({ inner }, x: Tensor) =>
+    inner(nn.relu(inner(x))),
+  );
 
   it("shares the parameters of a layer that is called twice", () => {
     const x = random([2, 3], 1);
@@ -78,14 +90,23 @@ describe("compose", () => {
   });
 
   it("refuses a layer that is never called", () => {
-    const model = nn.compose("model", { used: nn.dense({ features: 3 }), idle: nn.dense({ features: 3 }) }, ({ used }, x: Tensor) => used(x));
-    expect(() => model.init(key(0), { shape: [1, 2] })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: model: layer "idle" was not called, so its parameters have no shape. Call every layer in evaluation mode, or leave it out.]`);
+    const model = nn.compose(
+      "model",
+      { used: nn.dense({ features: 3 }), idle: nn.dense({ features: 3 }) },
+      ({ used }, x: Tensor) => used(x),
+    );
+    expect(() => model.init(key(0), { shape: [1, 2] })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: model: layer "idle" was not called, so its parameters have no shape. Call every layer in evaluation mode, or leave it out.]`,
+    );
   });
 
   it("draws another mask for every call of one dropout layer", () => {
     const drop = nn.dropout({ rate: 0.5 });
     const model = nn.compose("twice", { drop, again: drop }, ({ drop: first, again }, x: Tensor) =>
-      first(x).sub(first(x)).abs().add(again(x).sub(first(x)).abs()),
+      first(x)
+        .sub(first(x))
+        .abs()
+        .add(again(x).sub(first(x)).abs()),
     );
     const x = zeros([200]).add(1);
     const distance = read(model.apply({}, x, { train: true, key: key(1) })).values;
@@ -93,7 +114,11 @@ describe("compose", () => {
   });
 
   it("keeps parameters in the order in which layers are given", () => {
-    const model = nn.compose("model", { b: nn.dense({ features: 2 }), a: nn.dense({ features: 2 }) }, ({ a, b }, x: Tensor) => b(a(x)));
+    const model = nn.compose(
+      "model",
+      { b: nn.dense({ features: 2 }), a: nn.dense({ features: 2 }) },
+      ({ a, b }, x: Tensor) => b(a(x)),
+    );
     expect(Object.keys(model.init(key(0), { shape: [1, 2] }))).toEqual(["b", "a"]);
   });
 });
@@ -104,7 +129,11 @@ describe("residual", () => {
     const x = random([2, 3], 1);
     const params = model.init(key(0), { shape: x.shape });
     expectClose(read(model.apply(params, x)), read(x.dot(params.kernel).add(params.bias).add(x)), exact);
-    expect(() => nn.residual(nn.dense({ features: 1 })).init(key(0), { shape: [2, 3] })).toThrowErrorMatchingInlineSnapshot(`[ShapeError: residual: the layer turns [2, 3] into [2, 1]. Keep the shape, or wire a projection with compose.]`);
+    expect(() =>
+      nn.residual(nn.dense({ features: 1 })).init(key(0), { shape: [2, 3] }),
+    ).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: residual: the layer turns [2, 3] into [2, 1]. Keep the shape, or wire a projection with compose.]`,
+    );
   });
 });
 
@@ -122,7 +151,10 @@ describe("state", () => {
     expectTypeOf(state.block.norm).toEqualTypeOf<nn.BatchNormState>();
     expect(Object.keys(state)).toEqual(["block"]);
     expect(Object.keys(state.block)).toEqual(["norm"]);
-    expect(values(state)).toEqual([[0, 0], [1, 1]]);
+    expect(values(state)).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
     expect(Object.keys(params.block)).toEqual(["conv", "norm"]);
   });
 
@@ -137,7 +169,9 @@ describe("state", () => {
 
   it("is asked for by name in evaluation", () => {
     expect(() => model.apply(params, x)).toThrow(ArgumentError);
-    expect(() => model.apply(params, x)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: batchNorm(block.norm): evaluation needs the running statistics. Pass state: model.initState({ shape }) or what applyWithState returned, or set train: true.]`);
+    expect(() => model.apply(params, x)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: batchNorm(block.norm): evaluation needs the running statistics. Pass state: model.initState({ shape }) or what applyWithState returned, or set train: true.]`,
+    );
   });
 });
 

@@ -1,6 +1,16 @@
-import { conv, convTranspose, formatShape, isFloat, type Padding, type PerAxis, ShapeError, sizeOf, type Tensor } from "@thalweg/tensor";
+import {
+  conv,
+  convTranspose,
+  formatShape,
+  isFloat,
+  type Padding,
+  type PerAxis,
+  ShapeError,
+  sizeOf,
+  type Tensor,
+} from "@thalweg/tensor";
 import { fanInUniform, type Initializer } from "../initializers";
-import { defineStateless, describe, type Layer, namedRoles, type Nothing, type Role } from "../module";
+import { defineStateless, describe, type Layer, type Nothing, namedRoles, type Role } from "../module";
 import { addBias, type KernelParams, makeKernel } from "./kernel";
 
 export interface ConvOptions<Bias extends boolean = true> {
@@ -93,7 +103,15 @@ interface KernelRule {
 function kernelLayer<Bias extends boolean>(
   kind: string,
   spatial: number,
-  { features, kernel: window, groups = 1, bias, kernelInit = fanInUniform, biasInit = fanInUniform, role = "weight" }: ConvOptions<Bias>,
+  {
+    features,
+    kernel: window,
+    groups = 1,
+    bias,
+    kernelInit = fanInUniform,
+    biasInit = fanInUniform,
+    role = "weight",
+  }: ConvOptions<Bias>,
   { kernelShape, channelsOf, compute }: KernelRule,
 ): ConvLayer<Bias> {
   return defineStateless<KernelParams<Bias>>({
@@ -102,12 +120,16 @@ function kernelLayer<Bias extends boolean>(
       const layer = describe(kind, path);
       const taps = typeof window === "number" ? Array<number>(spatial).fill(window) : window;
       if (taps.length !== spatial) {
-        throw new ShapeError(`${layer}: kernel ${formatShape(taps)} has ${taps.length} extents. Give one number, or ${spatial}.`);
+        throw new ShapeError(
+          `${layer}: kernel ${formatShape(taps)} has ${taps.length} extents. Give one number, or ${spatial}.`,
+        );
       }
       checkRank(layer, x, spatial);
       const channels = x.shape.at(-1) as number;
       if (channels % groups !== 0 || features % groups !== 0) {
-        throw new ShapeError(`${layer}: ${groups} groups do not divide ${channels} input channels and ${features} features.`);
+        throw new ShapeError(
+          `${layer}: ${groups} groups do not divide ${channels} input channels and ${features} features.`,
+        );
       }
       const area = sizeOf(taps);
       const shape = kernelShape(taps, channels);

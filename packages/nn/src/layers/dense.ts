@@ -1,6 +1,6 @@
 import { formatShape, isFloat, ShapeError, type Tensor } from "@thalweg/tensor";
 import { fanInUniform, fansOf, type Initializer } from "../initializers";
-import { defineStateless, describe, type Layer, namedRoles, type Nothing, type Role } from "../module";
+import { defineStateless, describe, type Layer, type Nothing, namedRoles, type Role } from "../module";
 import { addBias, type KernelParams, makeKernel } from "./kernel";
 
 export interface DenseOptions<Bias extends boolean = true> {
@@ -32,7 +32,8 @@ export function dense<Bias extends boolean = true>({
     kind: "dense",
     init(key, x, path) {
       const inputs = x.shape.at(-1);
-      if (inputs === undefined) throw new ShapeError(`${describe("dense", path)}: the input is a scalar. Give it a last axis.`);
+      if (inputs === undefined)
+        throw new ShapeError(`${describe("dense", path)}: the input is a scalar. Give it a last axis.`);
       const shape = [inputs, features];
       const dtype = isFloat(x.dtype) ? x.dtype : "f32";
       return makeKernel(key, { shape, fans: fansOf(shape), bias: bias !== false, kernelInit, biasInit, dtype });

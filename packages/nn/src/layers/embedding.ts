@@ -1,6 +1,6 @@
 import { DTypeError, isInteger, type Tensor } from "@thalweg/tensor";
 import { type Initializer, normal } from "../initializers";
-import { defineStateless, describe, type Layer, namedRoles, type Nothing } from "../module";
+import { defineStateless, describe, type Layer, type Nothing, namedRoles } from "../module";
 
 export type EmbeddingParams = { readonly table: Tensor };
 
@@ -18,7 +18,11 @@ export interface EmbeddingOptions {
  *
  * Parameters: `table` `[count, features]`.
  */
-export function embedding({ count, features, tableInit = normal() }: EmbeddingOptions): Layer<EmbeddingParams, Nothing> {
+export function embedding({
+  count,
+  features,
+  tableInit = normal(),
+}: EmbeddingOptions): Layer<EmbeddingParams, Nothing> {
   return defineStateless<EmbeddingParams>({
     kind: "embedding",
     init: (key) => ({ table: tableInit(key, [count, features]) }),

@@ -37,4 +37,5 @@ export function makeKernel<Bias extends boolean>(key: Key, spec: KernelSpec): Ke
 }
 
 /** Adds the bias, if there is one, along the last axis. */
-export const addBias = (x: Tensor, { bias }: WithoutBias & Partial<WithBias>): Tensor => (bias === undefined ? x : x.add(bias));
+export const addBias = (x: Tensor, { bias }: WithoutBias & Partial<WithBias>): Tensor =>
+  bias === undefined ? x : x.add(bias);

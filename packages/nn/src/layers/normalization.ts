@@ -10,7 +10,7 @@ import {
   standardize,
   type Tensor,
 } from "@thalweg/tensor";
-import { defineLayer, defineStateless, describe, type Layer, namedRoles, type Nothing } from "../module";
+import { defineLayer, defineStateless, describe, type Layer, type Nothing, namedRoles } from "../module";
 
 /** Learned scale and offset of a normalization, starting at 1 and 0. */
 export type NormParams = { readonly scale: Tensor; readonly bias: Tensor };
@@ -167,7 +167,11 @@ export function batchNorm({ epsilon = 1e-5, decay = 0.9 }: BatchNormOptions = {}
       const count = x.size / (x.shape.at(-1) as number);
       const next = {
         mean: moved(state.mean, mean.reshape(state.mean.shape), decay),
-        variance: moved(state.variance, variance.reshape(state.variance.shape).mul(count / Math.max(1, count - 1)), decay),
+        variance: moved(
+          state.variance,
+          variance.reshape(state.variance.shape).mul(count / Math.max(1, count - 1)),
+          decay,
+        ),
       };
       return [output, next];
     },

@@ -1,8 +1,8 @@
 import {
-  averagePool as averagePoolOf,
   type AveragePoolOptions,
-  maxPool as maxPoolOf,
+  averagePool as averagePoolOf,
   type MaxPoolOptions,
+  maxPool as maxPoolOf,
   type Tensor,
 } from "@thalweg/tensor";
 

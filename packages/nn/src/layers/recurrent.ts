@@ -6,8 +6,8 @@ import {
   formatShape,
   type Key,
   type MapLeaves,
-  ShapeError,
   type Shape,
+  ShapeError,
   splitKeys,
   stack,
   type Tensor,
@@ -148,7 +148,9 @@ export function unroll<P extends object, C>(
   carry: C = cell.initialCarry(xs.shape[0] ?? 1),
 ): readonly [carry: C, outputs: Tensor] {
   if (xs.rank !== 3 || xs.shape[1] === 0) {
-    throw new ShapeError(`unroll: the input is ${formatShape(xs.shape)}. Give [batch, time, in] with at least one step.`);
+    throw new ShapeError(
+      `unroll: the input is ${formatShape(xs.shape)}. Give [batch, time, in] with at least one step.`,
+    );
   }
   const [batch, time, inputs] = xs.shape as [number, number, number];
   const outputs: Tensor[] = [];
@@ -183,7 +185,10 @@ const cut = (x: Tensor, parts: number, features: number): Tensor[] =>
 /** `value` in the forget gate's quarter, 0 elsewhere. */
 const gateOffset = (bias: Tensor, features: number, value: number): Tensor => {
   const position = bias.iotaLike(0);
-  return position.greaterEqual(features).and(position.less(2 * features)).where(bias.fullLike(value), 0);
+  return position
+    .greaterEqual(features)
+    .and(position.less(2 * features))
+    .where(bias.fullLike(value), 0);
 };
 
 function checkInput(kind: string, x: Tensor, kernel: Tensor): void {

@@ -85,12 +85,7 @@ export function accuracy(logits: Tensor, labels: Tensor): Tensor {
   return logits.argmax({ axis: -1 }).equal(labels.cast("i32")).cast("f32");
 }
 
-function pickedLoss(
-  operation: string,
-  logProbabilities: Tensor,
-  labels: Tensor,
-  options: LabelWeightOptions,
-): Tensor {
+function pickedLoss(operation: string, logProbabilities: Tensor, labels: Tensor, options: LabelWeightOptions): Tensor {
   checkLabels(operation, logProbabilities, labels);
   // Chosen and not multiplied by 0 and 1, so that an infinite log-probability elsewhere does no harm.
   const spread = labels.expandDims(-1).expand(logProbabilities.shape);

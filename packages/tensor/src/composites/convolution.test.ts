@@ -154,12 +154,24 @@ describe("conv", () => {
 
   it("explains what does not fit", () => {
     const x = zeros([2, 6, 6, 3]);
-    expect(() => conv(x, zeros([3, 3, 4, 4]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: conv: input [2, 6, 6, 3] has 3 channels, kernel [3, 3, 4, 4] with 1 group takes 4. Channels are the last axis of the input, the last but one of the kernel.]`);
-    expect(() => conv(x, zeros([3, 3, 3, 4]), { groups: 3 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: conv: 3 groups do not divide 4 output channels. Give a divisor of 4.]`);
-    expect(() => conv(x, zeros([7, 7, 3, 4]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: conv: a window of 7 does not fit axis 1 of [2, 6, 6, 3], which has 6 elements and 0 of padding. Use padding "same" or a smaller window.]`);
-    expect(() => conv(x, zeros([3, 4]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: conv: input [2, 6, 6, 3] and kernel [3, 4] do not fit. The kernel is […taps, in, out], the input […batch, …spatial, channels] with one spatial axis per axis of taps.]`);
-    expect(() => conv(x, zeros([3, 3, 3, 4]), { stride: [1, 0] })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: conv: stride [1, 0] does not fit 2 spatial axes. Give one integer of at least 1, or one per axis.]`);
-    expect(() => conv(x, zeros([3, 3, 3, 4]), { padding: [1] })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: conv: padding [1] does not fit 2 spatial axes. Give "same", "valid", an integer of at least 0, or one integer or [low, high] pair per axis.]`);
+    expect(() => conv(x, zeros([3, 3, 4, 4]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: conv: input [2, 6, 6, 3] has 3 channels, kernel [3, 3, 4, 4] with 1 group takes 4. Channels are the last axis of the input, the last but one of the kernel.]`,
+    );
+    expect(() => conv(x, zeros([3, 3, 3, 4]), { groups: 3 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: conv: 3 groups do not divide 4 output channels. Give a divisor of 4.]`,
+    );
+    expect(() => conv(x, zeros([7, 7, 3, 4]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: conv: a window of 7 does not fit axis 1 of [2, 6, 6, 3], which has 6 elements and 0 of padding. Use padding "same" or a smaller window.]`,
+    );
+    expect(() => conv(x, zeros([3, 4]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: conv: input [2, 6, 6, 3] and kernel [3, 4] do not fit. The kernel is […taps, in, out], the input […batch, …spatial, channels] with one spatial axis per axis of taps.]`,
+    );
+    expect(() => conv(x, zeros([3, 3, 3, 4]), { stride: [1, 0] })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: conv: stride [1, 0] does not fit 2 spatial axes. Give one integer of at least 1, or one per axis.]`,
+    );
+    expect(() => conv(x, zeros([3, 3, 3, 4]), { padding: [1] })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: conv: padding [1] does not fit 2 spatial axes. Give "same", "valid", an integer of at least 0, or one integer or [low, high] pair per axis.]`,
+    );
   });
 });
 
@@ -199,8 +211,9 @@ describe("convTranspose", () => {
   it("appends positions with outputPadding: those that padding had cut off, then zeros", async () => {
     const x = tensor([[1], [10]]);
     const kernel = tensor([1, 2, 3]).reshape([3, 1, 1]);
-    const values = (outputPadding: number) =>
-      [...(evaluateReference([convTranspose(x, kernel, { stride: 2, padding: 1, outputPadding })])[0] as NdArray).values];
+    const values = (outputPadding: number) => [
+      ...(evaluateReference([convTranspose(x, kernel, { stride: 2, padding: 1, outputPadding })])[0] as NdArray).values,
+    ];
     expect(values(0)).toEqual([2, 13, 20]);
     expect(values(1)).toEqual([2, 13, 20, 30]);
     expect(values(2)).toEqual([2, 13, 20, 30, 0]);
@@ -211,24 +224,33 @@ describe("convTranspose", () => {
     { taps: 3, stride: 2 },
     { taps: 2, stride: 3 },
     { taps: 4, stride: 1 },
-  ])("with padding same is the transpose of conv with padding same (taps $taps, stride $stride)", ({ taps, stride }) => {
-    const extent = 5 * stride;
-    const kernel = iota([taps, 2, 3], 0, "i32").cast("f32").add(1);
-    const y = iota([1, 5, 3], 1).cast("f32").sub(2);
-    const x = iota([1, extent, 2], 1).cast("f32").square();
-    const back = convTranspose(y, kernel.transpose(), { stride, padding: "same" });
-    expect(back.shape).toEqual(x.shape);
-    const [left, right] = evaluateReference([
-      conv(x, kernel, { stride, padding: "same" }).mul(y).sum(),
-      back.mul(x).sum(),
-    ]);
-    expectClose(left as NdArray, right as NdArray, exact);
-  });
+  ])(
+    "with padding same is the transpose of conv with padding same (taps $taps, stride $stride)",
+    ({ taps, stride }) => {
+      const extent = 5 * stride;
+      const kernel = iota([taps, 2, 3], 0, "i32").cast("f32").add(1);
+      const y = iota([1, 5, 3], 1).cast("f32").sub(2);
+      const x = iota([1, extent, 2], 1).cast("f32").square();
+      const back = convTranspose(y, kernel.transpose(), { stride, padding: "same" });
+      expect(back.shape).toEqual(x.shape);
+      const [left, right] = evaluateReference([
+        conv(x, kernel, { stride, padding: "same" }).mul(y).sum(),
+        back.mul(x).sum(),
+      ]);
+      expectClose(left as NdArray, right as NdArray, exact);
+    },
+  );
 
   it("explains what does not fit", () => {
     const x = zeros([2, 6, 6, 3]);
-    expect(() => convTranspose(x, zeros([3, 3, 4, 4]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: convTranspose: input [2, 6, 6, 3] has 3 channels, kernel [3, 3, 4, 4] takes 4. Channels are the last axis of the input, the last but one of the kernel.]`);
-    expect(() => convTranspose(x, zeros([1, 1, 3, 4]), { padding: 3 })).toThrowErrorMatchingInlineSnapshot(`[ShapeError: convTranspose: padding [3, 3] leaves nothing of the 6 elements that axis 1 of [2, 6, 6, 3] spreads to. Use less padding.]`);
-    expect(() => convTranspose(x, zeros([3, 3, 3, 4]), { outputPadding: -1 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: convTranspose: outputPadding [-1, -1] does not fit 2 spatial axes. Give one integer of at least 0, or one per axis.]`);
+    expect(() => convTranspose(x, zeros([3, 3, 4, 4]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: convTranspose: input [2, 6, 6, 3] has 3 channels, kernel [3, 3, 4, 4] takes 4. Channels are the last axis of the input, the last but one of the kernel.]`,
+    );
+    expect(() => convTranspose(x, zeros([1, 1, 3, 4]), { padding: 3 })).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: convTranspose: padding [3, 3] leaves nothing of the 6 elements that axis 1 of [2, 6, 6, 3] spreads to. Use less padding.]`,
+    );
+    expect(() => convTranspose(x, zeros([3, 3, 3, 4]), { outputPadding: -1 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: convTranspose: outputPadding [-1, -1] does not fit 2 spatial axes. Give one integer of at least 0, or one per axis.]`,
+    );
   });
 });

@@ -83,8 +83,8 @@ export function conv(
  *
  * With stride 1 it is a dense convolution by the mirrored kernel. With a larger stride an implicit form would multiply
  * mostly by zeros between the inputs, so every input position is first multiplied by all taps (a dense `dot`), and
- * the overlapping results are then summed in gather form; that intermediate has `taps / stride` times the extent of the
- * output along each axis.
+ * the overlapping results are then summed in gather form. Where that intermediate is stored, it has `taps / stride` times
+ * the extent of the output along each axis.
  *
  * @param x - `[…batch, …spatial, c]`.
  * @param kernel - `[…taps, c, o / groups]` (PyTorch has `[c, o / groups, …taps]`, TensorFlow `[…taps, o, c]`).
@@ -109,7 +109,9 @@ export function convTranspose(
   const first = x.rank - spatial - 1;
   const axes = planFold(x, first, kernel.shape.slice(0, spatial), { stride, padding, dilation, outputPadding });
   const dense = axes.every((axis) => axis.stride === 1);
-  return dense ? mirroredConvolution(x, kernel, first, axes, groups) : scatteredConvolution(x, kernel, first, axes, groups);
+  return dense
+    ? mirroredConvolution(x, kernel, first, axes, groups)
+    : scatteredConvolution(x, kernel, first, axes, groups);
 }
 
 /** How inputs spread over one spatial axis of the output. */
@@ -206,10 +208,12 @@ function scatteredConvolution(
   const spread =
     groups === 1
       ? x.dot(kernel, { contract: [[x.rank - 1], [spatial]] })
-      : x.reshape([...x.shape.slice(0, -1), groups, channels / groups]).dot(
-          kernel.reshape([...kernel.shape.slice(0, spatial), groups, channels / groups, features]),
-          { batch: [[x.rank - 1], [spatial]], contract: [[x.rank], [spatial + 1]] },
-        );
+      : x
+          .reshape([...x.shape.slice(0, -1), groups, channels / groups])
+          .dot(kernel.reshape([...kernel.shape.slice(0, spatial), groups, channels / groups, features]), {
+            batch: [[x.rank - 1], [spatial]],
+            contract: [[x.rank], [spatial + 1]],
+          });
   const start = leading + first;
   const order = [
     ...Array.from({ length: start }, (_, axis) => axis),
@@ -221,14 +225,13 @@ function scatteredConvolution(
     const axis = start + 2 * index;
     const windows = folded.shape[axis] as number;
     const full = windows === 0 ? 0 : (windows - 1) * stride + spanOf(taps, dilation);
-    const extent = Math.max(full, low + output);
-    folded = folded
-      .unwindowed({ axis, stride, dilation, windows, extent })
-      .slice(
-        folded.shape.map((_, own) => (own === axis ? low : 0)),
-        folded.shape.map((own, other) => (other === axis ? low + output : own)),
-      );
+    folded = folded.unwindowed({ axis, stride, dilation, windows, extent: Math.max(full, low + output) });
   }
+  const bounds = new Map(axes.map(({ low, output }, index) => [start + 2 * index, [low, low + output] as const]));
+  folded = folded.slice(
+    folded.shape.map((_, axis) => bounds.get(axis)?.[0] ?? 0),
+    folded.shape.map((extent, axis) => bounds.get(axis)?.[1] ?? extent),
+  );
   const summed = folded.sum({ axis: axes.map((_, index) => start + 2 * index + 1) });
   return groups === 1 ? summed : joinGroups(summed);
 }

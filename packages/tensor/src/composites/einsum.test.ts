@@ -18,7 +18,10 @@ function einsumByLoops(inputs: readonly string[], output: string, values: readon
     ndarray(extentsOf(summed), "f32", (inner) => {
       const at = (letter: string) =>
         (output.includes(letter) ? outer[output.indexOf(letter)] : inner[summed.indexOf(letter)]) as number;
-      total += inputs.reduce((product, term, index) => product * elementAt(values[index] as NdArray, [...term].map(at)), 1);
+      total += inputs.reduce(
+        (product, term, index) => product * elementAt(values[index] as NdArray, [...term].map(at)),
+        1,
+      );
       return 0;
     });
     return total;
@@ -81,12 +84,26 @@ describe("einsum", () => {
 
   it("explains what is wrong", () => {
     const [a, b] = [zeros([2, 3]), zeros([4, 5])];
-    expect(() => einsum("ij,jk->ik", a, b)).toThrowErrorMatchingInlineSnapshot(`[ShapeError: einsum: "j" in "ij,jk->ik" is 3 at axis 1 of operand 0 [2, 3] and 4 at axis 0 of operand 1 [4, 5]. Axes of one letter must agree.]`);
-    expect(() => einsum("ij->ik", a)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: einsum: "ij->ik" has "k" in the result and in no operand. Write it like "ij,jk->ik".]`);
-    expect(() => einsum("ij,jk->ik", a)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: einsum: "ij,jk->ik" names 2 operands, 1 were given. Write it like "ij,jk->ik".]`);
-    expect(() => einsum("ijk->i", a)).toThrowErrorMatchingInlineSnapshot(`[ShapeError: einsum: "ijk" in "ijk->i" does not fit operand 0, which is [2, 3]. Give one letter per axis.]`);
-    expect(() => einsum("i1->i", a)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: einsum: "i1->i" has "i1", which is not made of letters and one "...". Write it like "ij,jk->ik".]`);
-    expect(() => einsum("ij->ii", a)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: einsum: "ij->ii" has "i" twice in the result. Write it like "ij,jk->ik".]`);
-    expect(() => einsum("ij->i->j", a)).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: einsum: "ij->i->j" has two arrows. Write it like "ij,jk->ik".]`);
+    expect(() => einsum("ij,jk->ik", a, b)).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: einsum: "j" in "ij,jk->ik" is 3 at axis 1 of operand 0 [2, 3] and 4 at axis 0 of operand 1 [4, 5]. Axes of one letter must agree.]`,
+    );
+    expect(() => einsum("ij->ik", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: einsum: "ij->ik" has "k" in the result and in no operand. Write it like "ij,jk->ik".]`,
+    );
+    expect(() => einsum("ij,jk->ik", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: einsum: "ij,jk->ik" names 2 operands, 1 were given. Write it like "ij,jk->ik".]`,
+    );
+    expect(() => einsum("ijk->i", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: einsum: "ijk" in "ijk->i" does not fit operand 0, which is [2, 3]. Give one letter per axis.]`,
+    );
+    expect(() => einsum("i1->i", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: einsum: "i1->i" has "i1", which is not made of letters and one "...". Write it like "ij,jk->ik".]`,
+    );
+    expect(() => einsum("ij->ii", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: einsum: "ij->ii" has "i" twice in the result. Write it like "ij,jk->ik".]`,
+    );
+    expect(() => einsum("ij->i->j", a)).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: einsum: "ij->i->j" has two arrows. Write it like "ij,jk->ik".]`,
+    );
   });
 });

@@ -142,8 +142,13 @@ function multiply(left: Labelled, right: Labelled, needed: ReadonlySet<string>):
   }
   // Nothing is summed: an elementwise product fuses with its neighbours, a contraction would not.
   const align = (term: Labelled) => {
-    const order = axesOf(term, labels.filter((label) => term.labels.includes(label)));
-    const extents = labels.map((label) => (term.labels.includes(label) ? term.tensor.shape[term.labels.indexOf(label)] : 1));
+    const order = axesOf(
+      term,
+      labels.filter((label) => term.labels.includes(label)),
+    );
+    const extents = labels.map((label) =>
+      term.labels.includes(label) ? term.tensor.shape[term.labels.indexOf(label)] : 1,
+    );
     return term.tensor.permute(order).reshape(extents as number[]);
   };
   return { tensor: align(a).mul(align(b)), labels };
@@ -151,7 +156,9 @@ function multiply(left: Labelled, right: Labelled, needed: ReadonlySet<string>):
 
 /** Positions of the two terms, the first one smaller, whose product has the fewest elements. */
 function cheapestPair(terms: readonly Labelled[], output: readonly string[]): [number, number] {
-  const extents = new Map(terms.flatMap(({ tensor, labels }) => labels.map((label, axis) => [label, tensor.shape[axis] as number])));
+  const extents = new Map(
+    terms.flatMap(({ tensor, labels }) => labels.map((label, axis) => [label, tensor.shape[axis] as number])),
+  );
   let best: [number, number] = [0, 1];
   let smallest = Number.POSITIVE_INFINITY;
   for (let second = 1; second < terms.length; second++) {

@@ -27,7 +27,8 @@ const axisCase: fc.Arbitrary<AxisCase> = fc.record({
 });
 
 const span = ({ window, dilation }: AxisCase) => (window - 1) * dilation + 1;
-const windowsOf = (axis: AxisCase) => Math.floor((axis.extent + axis.pad[0] + axis.pad[1] - span(axis)) / axis.stride) + 1;
+const windowsOf = (axis: AxisCase) =>
+  Math.floor((axis.extent + axis.pad[0] + axis.pad[1] - span(axis)) / axis.stride) + 1;
 /** At least one window, and none of padding alone. */
 function possible(axis: AxisCase): boolean {
   const windows = Array.from({ length: Math.max(0, windowsOf(axis)) }, (_, o) => o * axis.stride - axis.pad[0]);
@@ -118,10 +119,18 @@ describe("maxPool", () => {
   });
 
   it("explains what is impossible", () => {
-    expect(() => maxPool(zeros([2, 3]), { window: 2 })).toThrowErrorMatchingInlineSnapshot(`[ShapeError: maxPool: [2, 3] has no room for 1 spatial axes. Give […batch, …spatial, channels].]`);
-    expect(() => maxPool(zeros([2, 3, 1]), { window: 4 })).toThrowErrorMatchingInlineSnapshot(`[ShapeError: maxPool: a window of 4 does not fit axis 1 of [2, 3, 1], which has 3 elements and 0 of padding. Use padding "same" or a smaller window.]`);
-    expect(() => maxPool(zeros([2, 3, 1]), { window: 2, padding: 2 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: maxPool: padding [2, 2] around the 3 elements of axis 1 leaves windows of 2 that hold padding alone. Use less padding.]`);
-    expect(() => maxPool(zeros([2, 3, 1]), { window: 0 })).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: maxPool: window [0] is impossible. Give integers of at least 1.]`);
+    expect(() => maxPool(zeros([2, 3]), { window: 2 })).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: maxPool: [2, 3] has no room for 1 spatial axes. Give […batch, …spatial, channels].]`,
+    );
+    expect(() => maxPool(zeros([2, 3, 1]), { window: 4 })).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: maxPool: a window of 4 does not fit axis 1 of [2, 3, 1], which has 3 elements and 0 of padding. Use padding "same" or a smaller window.]`,
+    );
+    expect(() => maxPool(zeros([2, 3, 1]), { window: 2, padding: 2 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: maxPool: padding [2, 2] around the 3 elements of axis 1 leaves windows of 2 that hold padding alone. Use less padding.]`,
+    );
+    expect(() => maxPool(zeros([2, 3, 1]), { window: 0 })).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: maxPool: window [0] is impossible. Give integers of at least 1.]`,
+    );
   });
 });
 
@@ -151,6 +160,8 @@ describe("global pools", () => {
   it("reduce all spatial axes", () => {
     expect([...read(globalAveragePool(x)).values]).toEqual([4, 5.5]);
     expect([...read(globalMaxPool(x)).values]).toEqual([7, 10]);
-    expect(() => globalMaxPool(zeros([2, 3]))).toThrowErrorMatchingInlineSnapshot(`[ShapeError: globalMaxPool: [2, 3] has no spatial axis. Give [batch, …spatial, channels].]`);
+    expect(() => globalMaxPool(zeros([2, 3]))).toThrowErrorMatchingInlineSnapshot(
+      `[ShapeError: globalMaxPool: [2, 3] has no spatial axis. Give [batch, …spatial, channels].]`,
+    );
   });
 });

@@ -1,5 +1,5 @@
 import { ArgumentError, formatShape, ShapeError } from "../errors";
-import { type Tensor, iota } from "../tensor";
+import { iota, type Tensor } from "../tensor";
 import { type Padding, type PerAxis, planWindows, unfold, type WindowAxis } from "./window";
 
 export interface PoolingOptions {
@@ -85,12 +85,18 @@ export const globalMaxPool = (x: Tensor): Tensor => x.max({ axis: spatialAxes("g
 
 function spatialAxes(operation: string, x: Tensor): number[] {
   if (x.rank < 3) {
-    throw new ShapeError(`${operation}: ${formatShape(x.shape)} has no spatial axis. Give [batch, …spatial, channels].`);
+    throw new ShapeError(
+      `${operation}: ${formatShape(x.shape)} has no spatial axis. Give [batch, …spatial, channels].`,
+    );
   }
   return Array.from({ length: x.rank - 2 }, (_, axis) => axis + 1);
 }
 
-function plan(operation: string, x: Tensor, { window, stride = window, padding = "valid", dilation = 1 }: MaxPoolOptions) {
+function plan(
+  operation: string,
+  x: Tensor,
+  { window, stride = window, padding = "valid", dilation = 1 }: MaxPoolOptions,
+) {
   const rank = typeof window === "number" ? x.rank - 2 : window.length;
   if (rank < 1 || x.rank < rank + 1) {
     throw new ShapeError(
@@ -119,5 +125,7 @@ function plan(operation: string, x: Tensor, { window, stride = window, padding =
 function hasEmptyWindow({ extent, taps, stride, dilation, low, windows }: WindowAxis): boolean {
   const isInside = (position: number) => position >= 0 && position < extent;
   const ofWindow = (window: number) => Array.from({ length: taps }, (_, tap) => window * stride + tap * dilation - low);
-  return Array.from({ length: windows }, (_, window) => ofWindow(window)).some((positions) => !positions.some(isInside));
+  return Array.from({ length: windows }, (_, window) => ofWindow(window)).some(
+    (positions) => !positions.some(isInside),
+  );
 }

@@ -33,13 +33,21 @@ describe.each([0, 1, 2, -1])("along axis %d", (axis) => {
 
   it("softmax is exp(x) / Σ exp(x)", () => {
     const { value, result } = onRandom([3, 4, 5], (x) => softmax(x, { axis }));
-    const expected = ndarray(value.shape, "f32", (c) => Math.exp(elementAt(value, c)) / sum(along(value, c, [own]).map(Math.exp)));
+    const expected = ndarray(
+      value.shape,
+      "f32",
+      (c) => Math.exp(elementAt(value, c)) / sum(along(value, c, [own]).map(Math.exp)),
+    );
     expectClose(result, expected, exact);
   });
 
   it("logSoftmax is x - log Σ exp(x)", () => {
     const { value, result } = onRandom([3, 4, 5], (x) => logSoftmax(x, { axis }));
-    const expected = ndarray(value.shape, "f32", (c) => elementAt(value, c) - Math.log(sum(along(value, c, [own]).map(Math.exp))));
+    const expected = ndarray(
+      value.shape,
+      "f32",
+      (c) => elementAt(value, c) - Math.log(sum(along(value, c, [own]).map(Math.exp))),
+    );
     expectClose(result, expected, exact);
   });
 });
