@@ -2,6 +2,7 @@ import { valueAndGrad } from "@thalweg/autograd";
 import { applyUpdates, type GradientTransformation } from "@thalweg/optim";
 import {
   compile,
+  concat,
   foldIn,
   full,
   iota,
@@ -117,7 +118,7 @@ async function runEach(
   const penalty = regularizer(initial.params);
   const state = step(initial, data, { shuffling: keys.shuffling, sampling: keys.sampling });
   const copy = observe(state.history, state.divergedAt);
-  await copy.history.data();
+  await copy.data();
   for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();
 }
 
@@ -164,11 +165,13 @@ function compilePrograms(parts: ProgramParts) {
 
   const regularizer = compile((params: TensorTree) => problem.regularizer(params, l2));
 
-  /** A copy of what is read while training goes on and donates the original. */
-  const observe = compile((history: Tensor, divergedAt: Tensor) => ({
-    history: history.add(0),
-    divergedAt: divergedAt.add(0),
-  }));
+  /**
+   * A copy of what is read while training goes on and donates the original: the bits of the history, then `divergedAt`;
+   * u32 `[2 * historyLength + 1]`. As one tensor it takes one read.
+   */
+  const observe = compile((history: Tensor, divergedAt: Tensor) =>
+    concat([history.bitcast("u32").reshape([2 * historyLength]), divergedAt.reshape([1])], { axis: 0 }),
+  );
 
   return { step, evaluate, regularizer, observe };
 }

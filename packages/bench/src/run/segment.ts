@@ -1,4 +1,4 @@
-import type { Device, Tensor } from "@thalweg/tensor";
+import type { Device } from "@thalweg/tensor";
 import type { DataTensors } from "@thalweg/workloads";
 import type { TrainingLine } from "../records/schema";
 import { historyLength, neverDiverged, type Programs, type RunKeys, type TrainingState } from "./programs";
@@ -105,13 +105,7 @@ interface Observation {
 }
 
 async function observe(programs: Programs, state: TrainingState, first: number, end: number): Promise<Observation> {
-  // The state itself is donated to the next step, so what is read is a copy that the device makes in between.
-  const copy = programs.observe(state.history, state.divergedAt);
-  const [history, diverged] = await Promise.all([read(copy.history), read(copy.divergedAt)]);
-  return { first, end, history, diverged: diverged[0] ?? neverDiverged };
-}
-
-async function read(from: Tensor): Promise<ArrayLike<number>> {
-  using owned = from;
-  return await owned.data();
+  using copy = programs.observe(state.history, state.divergedAt);
+  const words = Uint32Array.from(await copy.data());
+  return { first, end, history: new Float32Array(words.buffer), diverged: words[2 * historyLength] ?? neverDiverged };
 }
