@@ -10,7 +10,7 @@ import { apply, type Tensor } from "../tensor";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
 import { lower } from "./lower";
 import { parallelize } from "./parallelize";
-import { alignUp, type MemoryPlan, planMemory, tensorBytes } from "./plan-memory";
+import { alignUp, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
 import { simplify } from "./simplify";
 import type { CompileTarget } from "./target";
 
@@ -40,7 +40,11 @@ export interface Plan {
  * @param outputs what to compute.
  * @param replaces for each output, the leaf whose memory it takes over, if any.
  */
-export function makePlan(outputs: readonly Tensor[], replaces: readonly (Tensor | undefined)[], target: CompileTarget): Plan {
+export function makePlan(
+  outputs: readonly Tensor[],
+  replaces: readonly (Tensor | undefined)[],
+  target: CompileTarget,
+): Plan {
   const simple = copyMovedLeaves(parallelize(simplify(outputs), target), replaces);
   checkTarget(simple, target);
   const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
@@ -54,7 +58,7 @@ export function makePlan(outputs: readonly Tensor[], replaces: readonly (Tensor 
     lower(cluster, { reads, writes, inPlace: within(inPlace, writes), isStored: fusion.isStored }, target),
   );
   const results = placeResults(simple, replaces, inPlace);
-  const outside = new Set<Tensor>([...inPlace.keys(), ...results.direct]);
+  const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
   const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
   const kept = new Set(simple.filter((node) => temporaries.has(node)));
   const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
@@ -152,6 +156,18 @@ function schedule(
   };
   for (const cluster of clusters) visit(cluster);
   return { order, inPlace };
+}
+
+/**
+ * The results that kernels can write straight into the one block of results. A kernel that reads one part of a buffer
+ * cannot write another part of it: a result that is read in making another one is a temporary, copied at the end.
+ */
+function writtenInPlace(direct: ReadonlySet<Tensor>, steps: readonly Step[]): Set<Tensor> {
+  const inPlace = new Set(direct);
+  for (const { reads, writes } of steps) {
+    if (writes.some((node) => inPlace.has(node))) for (const read of reads) inPlace.delete(read);
+  }
+  return inPlace;
 }
 
 /** Destinations, and the nodes that kernels write straight into the block of results. */

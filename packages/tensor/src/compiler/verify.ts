@@ -22,6 +22,9 @@ export function verifyPlan(plan: Plan): void {
   const replaced = new Map<Tensor, Tensor>();
   const written = new Set<Tensor>();
 
+  const isInResults = (node: Tensor): boolean =>
+    node.primitive.lowering.kind !== "leaf" && !plan.memory.places.has(node) && !plan.inPlace.has(node);
+
   for (const [index, kernel] of plan.kernels.entries()) {
     const reads: Tensor[] = [];
     const writes: Tensor[] = [];
@@ -29,15 +32,18 @@ export function verifyPlan(plan: Plan): void {
       const [node, before] = tensors as readonly [Tensor, Tensor | undefined];
       if (kernel.spec.bindings[binding] === "read") reads.push(node);
       else writes.push(node);
-      if (before !== undefined && plan.inPlace.get(node) !== before) fail(index, `writes ${node} over ${before} unplanned`);
+      if (before !== undefined && plan.inPlace.get(node) !== before)
+        fail(index, `writes ${node} over ${before} unplanned`);
     }
     for (const node of reads) {
       const isLeaf = node.primitive.lowering.kind === "leaf";
       const owner = replaced.get(node);
       if (isLeaf && owner !== undefined) fail(index, `reads a leaf ${node} that ${owner.primitive.name} has replaced`);
       if (!isLeaf && !written.has(node)) fail(index, `reads ${node.primitive.name} ${node} before it is written`);
-      if (plan.memory.places.has(node) && !alive.has(node)) fail(index, `reads ${node.primitive.name} ${node} after its place was reused`);
+      if (plan.memory.places.has(node) && !alive.has(node))
+        fail(index, `reads ${node.primitive.name} ${node} after its place was reused`);
     }
+    if (reads.some(isInResults) && writes.some(isInResults)) fail(index, "reads and writes the block of results");
     const readArenas = new Set(reads.flatMap((node) => plan.memory.places.get(node)?.arena ?? []));
     for (const node of writes) {
       written.add(node);
@@ -55,6 +61,7 @@ export function verifyPlan(plan: Plan): void {
     }
   }
   for (const { node } of plan.outputs) {
-    if (plan.memory.places.has(node) && !alive.has(node)) fail(plan.kernels.length - 1, `${node} is copied out after its place was reused`);
+    if (plan.memory.places.has(node) && !alive.has(node))
+      fail(plan.kernels.length - 1, `${node} is copied out after its place was reused`);
   }
 }
