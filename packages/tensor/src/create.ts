@@ -36,7 +36,9 @@ export const scalar = (value: number | boolean, dtype?: DType): Tensor =>
 function build(values: ArrayLike<number | boolean>, shape: Shape, dtype: DType): Tensor {
   checkShape("tensor", shape);
   if (sizeOf(shape) !== values.length) {
-    throw new ShapeError(`tensor: ${values.length} values do not fill ${formatShape(shape)} (${sizeOf(shape)} elements).`);
+    throw new ShapeError(
+      `tensor: ${values.length} values do not fill ${formatShape(shape)} (${sizeOf(shape)} elements).`,
+    );
   }
   return fromBytes(encodeElements(values, dtype), shape, dtype);
 }
@@ -83,7 +85,9 @@ export const arange = (count: number, { dtype = "f32" }: DTypeOption = {}): Tens
 
 /** The identity matrix `[rows, columns]`. */
 export const eye = (rows: number, columns: number = rows, { dtype = "f32" }: DTypeOption = {}): Tensor =>
-  iota([rows, columns], 0).equal(iota([rows, columns], 1)).cast(dtype);
+  iota([rows, columns], 0)
+    .equal(iota([rows, columns], 1))
+    .cast(dtype);
 
 /** 1 at the label, 0 elsewhere: `[…]` integers to `[…, classes]`. */
 export function oneHot(labels: Tensor, classes: number, { dtype = "f32" }: DTypeOption = {}): Tensor {

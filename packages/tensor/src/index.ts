@@ -1,24 +1,41 @@
-export { compile, type CompileOptions, type Program, type ProgramStatistics } from "./compiler/compile";
+export { type CompileOptions, compile, type Program, type ProgramStatistics } from "./compiler/compile";
 export { debugNonFinite } from "./compiler/debug";
 export { evaluate } from "./compiler/evaluate";
-export { conv, type ConvolutionOptions, convTranspose, type TransposedConvolutionOptions } from "./composites/convolution";
-export { einsum } from "./composites/einsum";
-export { type Moments, moments, standardize, type StandardizeOptions } from "./composites/norm";
 export {
-  averagePool,
+  type ConvolutionOptions,
+  conv,
+  convTranspose,
+  type TransposedConvolutionOptions,
+} from "./composites/convolution";
+export { einsum } from "./composites/einsum";
+export { type Moments, moments, type StandardizeOptions, standardize } from "./composites/norm";
+export {
   type AveragePoolOptions,
+  averagePool,
   globalAveragePool,
   globalMaxPool,
-  maxPool,
   type MaxPoolOptions,
+  maxPool,
   type PoolingOptions,
 } from "./composites/pooling";
-export { logSoftmax, softmax, type SoftmaxOptions } from "./composites/softmax";
+export { logSoftmax, type SoftmaxOptions, softmax } from "./composites/softmax";
 export type { Padding, PerAxis } from "./composites/window";
-export { arange, eye, type NestedValues, ones, onesLike, oneHot, scalar, tensor, type TensorOptions, zeros, zerosLike } from "./create";
-export { type AdapterDescription } from "./device/adapter";
+export {
+  arange,
+  eye,
+  type NestedValues,
+  oneHot,
+  ones,
+  onesLike,
+  scalar,
+  type TensorOptions,
+  tensor,
+  zeros,
+  zerosLike,
+} from "./create";
+export type { AdapterDescription } from "./device/adapter";
 export type { CounterValues } from "./device/counters";
-export { defaultDevice, Device, type DeviceOptions, init, requestDevice, setDefaultDevice } from "./device/device";
+export { Device, type DeviceOptions, defaultDevice, init, requestDevice, setDefaultDevice } from "./device/device";
 export { chromeTrace, formatProfile, type ProfileRow } from "./device/profiler";
 export { bytesPerElement, type DType, isFloat, isInteger, type TypedArray } from "./dtype";
 export {
@@ -28,15 +45,15 @@ export {
   DTypeError,
   formatShape,
   invariant,
-  nearestName,
   NonFiniteError,
+  nearestName,
   OutOfMemoryError,
   ShapeError,
   ThalwegError,
   UnsupportedError,
 } from "./errors";
 export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
-export { type DotParams } from "./primitives/dot";
+export type { DotParams } from "./primitives/dot";
 export {
   bernoulli,
   foldIn,
@@ -55,8 +72,8 @@ export {
 export { scope } from "./scope";
 export { broadcastShapes, normalizeAxes, normalizeAxis, type Shape, sameShape, sizeOf } from "./shape";
 export {
-  apply,
   type Axes,
+  apply,
   concat,
   full,
   identity,
@@ -75,12 +92,12 @@ export {
   formatStructure,
   type MapLeaves,
   type Tree,
+  type TreePath,
+  type TreeStructure,
   treeFlatten,
   treeLeaves,
   treeMap,
   treeMapWithPath,
-  type TreePath,
   treeReduce,
-  type TreeStructure,
   treeUnflatten,
 } from "./tree";

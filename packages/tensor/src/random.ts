@@ -7,8 +7,9 @@
  *
  * @see Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 2011)
  */
-import { ArgumentError, formatShape, ShapeError } from "./errors";
+
 import { tensor } from "./create";
+import { ArgumentError, formatShape, ShapeError } from "./errors";
 import { erf } from "./reference/special";
 import { type Shape, sizeOf } from "./shape";
 import { iota, shuffled, stack, Tensor, threefry } from "./tensor";
@@ -73,11 +74,19 @@ export function uniform(from: Key, shape: Shape, { low = 0, high = 1 } = {}): Te
 
 /** Uniform in the open interval (0, 1): the midpoints of 2^23 equal cells. */
 const openUniform = (from: Key, shape: Shape): Tensor =>
-  randomBits(from, shape).shiftRight(9).cast("f32").add(0.5).mul(2 ** -23);
+  randomBits(from, shape)
+    .shiftRight(9)
+    .cast("f32")
+    .add(0.5)
+    .mul(2 ** -23);
 
 /** Normal numbers with the given mean and standard deviation, by the inverse of the distribution function. */
 export function normal(from: Key, shape: Shape, { mean = 0, std = 1 } = {}): Tensor {
-  const z = openUniform(from, shape).mul(2).sub(1).erfInv().mul(Math.SQRT2 * std);
+  const z = openUniform(from, shape)
+    .mul(2)
+    .sub(1)
+    .erfInv()
+    .mul(Math.SQRT2 * std);
   return mean === 0 ? z : z.add(mean);
 }
 
@@ -85,7 +94,11 @@ export function normal(from: Key, shape: Shape, { mean = 0, std = 1 } = {}): Ten
 export function truncatedNormal(from: Key, shape: Shape, { low = -2, high = 2 } = {}): Tensor {
   if (!(low < high)) throw new ArgumentError(`truncatedNormal: low ${low} is not below high ${high}.`);
   const [a, b] = [erf(low / Math.SQRT2), erf(high / Math.SQRT2)];
-  const z = openUniform(from, shape).mul(b - a).add(a).erfInv().mul(Math.SQRT2);
+  const z = openUniform(from, shape)
+    .mul(b - a)
+    .add(a)
+    .erfInv()
+    .mul(Math.SQRT2);
   return z.maximum(low).minimum(high);
 }
 
@@ -102,7 +115,10 @@ export function randomIntegers(from: Key, shape: Shape, { low = 0, high }: { low
   if (!(Number.isInteger(low) && Number.isInteger(high) && low < high)) {
     throw new ArgumentError(`randomIntegers: [${low}, ${high}) holds no integer.`);
   }
-  return randomBits(from, shape).rem(high - low).cast("i32").add(low);
+  return randomBits(from, shape)
+    .rem(high - low)
+    .cast("i32")
+    .add(low);
 }
 
 /**

@@ -1,4 +1,6 @@
 import "./dispose-symbol";
+import type { Storage } from "./device/buffer-pool";
+import type { Device } from "./device/device";
 import { bytesPerElement, type DType, decodeElements, isFloat, isInteger, type TypedArray } from "./dtype";
 import { ArgumentError, DisposedError, DTypeError, formatShape, invariant, ShapeError } from "./errors";
 import * as p from "./primitives";
@@ -8,8 +10,6 @@ import type { DotParams } from "./primitives/dot";
 import type { PadAxis, WindowParams } from "./primitives/movement";
 import { remember } from "./scope";
 import { broadcastShapes, checkShape, normalizeAxes, normalizeAxis, type Shape, sameShape, sizeOf } from "./shape";
-import type { Storage } from "./device/buffer-pool";
-import type { Device } from "./device/device";
 
 /** Where the elements of a realised tensor are. */
 export type Data =
@@ -107,7 +107,9 @@ export class Tensor {
   /** The realised elements, if there are any. @throws DisposedError if they were given up. */
   get realized(): Data | undefined {
     if (this.#gone !== undefined) {
-      throw new DisposedError(`A tensor ${this.toString()} was used after it was ${this.#gone}. Keep a copy if you need it.`);
+      throw new DisposedError(
+        `A tensor ${this.toString()} was used after it was ${this.#gone}. Keep a copy if you need it.`,
+      );
     }
     return this.#data;
   }
@@ -360,7 +362,7 @@ export class Tensor {
   }
   /** Neither NaN nor infinite, tested on the bits. */
   isFinite(): Tensor {
-    return this.#unary(p.isFinite);
+    return this.#unary(p.finite);
   }
   not(): Tensor {
     return this.#unary(p.not);
@@ -378,7 +380,10 @@ export class Tensor {
 
   // Reductions.
 
-  #reduce(primitive: Primitive<{ readonly axes: readonly number[] }>, { axis, keepDims = false }: ReduceOptions): Tensor {
+  #reduce(
+    primitive: Primitive<{ readonly axes: readonly number[] }>,
+    { axis, keepDims = false }: ReduceOptions,
+  ): Tensor {
     const axes = this.#axes(primitive.name, axis);
     const input = this.dtype === "bool" ? this.cast("i32") : this;
     const result = axes.length === 0 ? input : apply(primitive as Primitive, [input], { axes });
@@ -405,14 +410,19 @@ export class Tensor {
   }
   mean(options: ReduceOptions = {}): Tensor {
     const count = this.#axes("mean", options.axis).reduce((product, axis) => product * (this.shape[axis] as number), 1);
-    return this.#requireFloat("mean").sum(options).mul(1 / count);
+    return this.#requireFloat("mean")
+      .sum(options)
+      .mul(1 / count);
   }
   /** The mean squared deviation from the mean, computed in two passes; `correction` 1 gives the sample variance. */
   variance({ axis, keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor {
     const axes = this.#axes("variance", axis);
     const count = axes.reduce((product, own) => product * (this.shape[own] as number), 1);
     const deviation = this.sub(this.mean({ axis: axes, keepDims: true }));
-    return deviation.square().sum({ axis: axes, keepDims }).mul(1 / (count - correction));
+    return deviation
+      .square()
+      .sum({ axis: axes, keepDims })
+      .mul(1 / (count - correction));
   }
   /** log Σ exp(x), without overflow. */
   logSumExp({ axis, keepDims = false }: ReduceOptions = {}): Tensor {
@@ -455,7 +465,9 @@ export class Tensor {
       const known = shape.reduce((product, extent, axis) => (axis === open ? product : product * extent), 1);
       target = shape.map((extent, axis) => (axis === open ? this.size / known : extent));
       if (!Number.isInteger(this.size / known)) {
-        throw new ShapeError(`reshape: ${formatShape(this.shape)} (${this.size} elements) does not fit ${formatShape(shape)}.`);
+        throw new ShapeError(
+          `reshape: ${formatShape(this.shape)} (${this.size} elements) does not fit ${formatShape(shape)}.`,
+        );
       }
     }
     return sameShape(target, this.shape) ? this : apply(p.reshape as Primitive, [this], { shape: target });
@@ -504,12 +516,17 @@ export class Tensor {
     const axes = axis === undefined ? ones : normalizeAxes("squeeze", axis, this.rank);
     const wrong = axes.find((own) => this.shape[own] !== 1);
     if (wrong !== undefined) {
-      throw new ShapeError(`squeeze: axis ${wrong} of ${formatShape(this.shape)} has extent ${this.shape[wrong]}, not 1.`);
+      throw new ShapeError(
+        `squeeze: axis ${wrong} of ${formatShape(this.shape)} has extent ${this.shape[wrong]}, not 1.`,
+      );
     }
     return this.reshape(this.shape.filter((_, own) => !axes.includes(own)));
   }
   /** One `[low, high]` pair of counts per axis. */
-  pad(pairs: readonly (readonly [number, number] | readonly number[])[], { value = 0 }: { readonly value?: number } = {}): Tensor {
+  pad(
+    pairs: readonly (readonly [number, number] | readonly number[])[],
+    { value = 0 }: { readonly value?: number } = {},
+  ): Tensor {
     return this.padInterior(
       pairs.map(([low = 0, high = 0]) => ({ low, high, interior: 0 })),
       value,
@@ -517,7 +534,10 @@ export class Tensor {
   }
   /** {@link Tensor.pad} that can also put elements between neighbours. */
   padInterior(axes: readonly PadAxis[], value: number): Tensor {
-    if (axes.length === this.rank && axes.every(({ low, high, interior }) => low === 0 && high === 0 && interior === 0)) {
+    if (
+      axes.length === this.rank &&
+      axes.every(({ low, high, interior }) => low === 0 && high === 0 && interior === 0)
+    ) {
       return this;
     }
     return apply(p.pad as Primitive, [this], { axes, value });
@@ -568,7 +588,8 @@ export class Tensor {
   }
   /** NumPy's matmul: matrices in the last two axes, leading axes broadcast. */
   matmul(other: Tensor): Tensor {
-    if (this.rank === 0 || other.rank === 0) throw new ShapeError("matmul: a scalar has no axes to multiply over. Use mul.");
+    if (this.rank === 0 || other.rank === 0)
+      throw new ShapeError("matmul: a scalar has no axes to multiply over. Use mul.");
     if (this.rank <= 2 && other.rank <= 2) return this.dot(other);
     if (other.rank <= 2) return this.dot(other, { contract: [[this.rank - 1], [Math.max(0, other.rank - 2)]] });
     if (this.rank === 1) return this.expandDims(0).matmul(other).squeeze([-2]);
@@ -625,7 +646,11 @@ export function apply(primitive: Primitive, inputs: readonly Tensor[], params: u
 }
 
 /** Applies an elementwise primitive after broadcasting the operands to one shape. */
-export function applyBroadcast<P = undefined>(primitive: Primitive<P>, operands: readonly Tensor[], params?: P): Tensor {
+export function applyBroadcast<P = undefined>(
+  primitive: Primitive<P>,
+  operands: readonly Tensor[],
+  params?: P,
+): Tensor {
   const shape = broadcastShapes(
     primitive.name,
     operands.map((operand) => operand.shape),
@@ -645,7 +670,11 @@ function constantLike(operation: string, dtype: DType, value: number | boolean):
 }
 
 /** One value in every element. */
-export function full(shape: Shape, value: number | boolean, { dtype = "f32" }: { readonly dtype?: DType } = {}): Tensor {
+export function full(
+  shape: Shape,
+  value: number | boolean,
+  { dtype = "f32" }: { readonly dtype?: DType } = {},
+): Tensor {
   checkShape("full", shape);
   return apply(p.full as Primitive, [], { shape, dtype, value: Number(value) });
 }
@@ -685,7 +714,8 @@ export const identity = (x: Tensor): Tensor => apply(p.identity as Primitive, [x
 export const stopGradient = (x: Tensor): Tensor => x.stopGradient();
 
 /** An argument of a function that is being traced: it has a shape and no elements. */
-export const placeholder = (shape: Shape, dtype: DType): Tensor => apply(p.placeholder as Primitive, [], { shape, dtype });
+export const placeholder = (shape: Shape, dtype: DType): Tensor =>
+  apply(p.placeholder as Primitive, [], { shape, dtype });
 
 /** Threefry2x32-20 on the two words of a key and the two of a counter, all u32 of one shape. */
 export const threefry = (words: readonly [Tensor, Tensor, Tensor, Tensor], word: ThreefryWord): Tensor =>

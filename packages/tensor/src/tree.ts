@@ -47,7 +47,8 @@ export function treeFlatten<L>(
       return leafStructure;
     }
     if (value === null || value === undefined) return { kind: "empty", value };
-    if (Array.isArray(value)) return { kind: "array", items: value.map((item, index) => visit(item, [...path, index])) };
+    if (Array.isArray(value))
+      return { kind: "array", items: value.map((item, index) => visit(item, [...path, index])) };
     if (typeof value === "object" && isPlainObject(value)) {
       const names = Object.keys(value);
       return { kind: "object", names, items: names.map((name) => visit(value[name], [...path, name])) };

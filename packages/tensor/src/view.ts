@@ -189,20 +189,19 @@ export function remainderIndex(index: Index, divisor: number): Index {
 /** Replaces variables by name and simplifies again. */
 export function substitute(index: Index, replacements: ReadonlyMap<string, Index>): Index {
   if (!mentions(index, replacements)) return index;
+  const replaceAtom = (atom: Atom): Index => {
+    switch (atom.kind) {
+      case "variable":
+        return replacements.get(atom.key) ?? make([{ factor: 1, atom }], 0);
+      case "quotient":
+        return divideIndex(substitute(atom.of, replacements), atom.divisor);
+      case "remainder":
+        return remainderIndex(substitute(atom.of, replacements), atom.divisor);
+    }
+  };
   return addIndex(
     constantIndex(index.constant),
-    ...index.terms.map(({ factor, atom }) => {
-      switch (atom.kind) {
-        case "variable": {
-          const replacement = replacements.get(atom.key);
-          return replacement === undefined ? make([{ factor, atom }], 0) : scaleIndex(replacement, factor);
-        }
-        case "quotient":
-          return scaleIndex(divideIndex(substitute(atom.of, replacements), atom.divisor), factor);
-        case "remainder":
-          return scaleIndex(remainderIndex(substitute(atom.of, replacements), atom.divisor), factor);
-      }
-    }),
+    ...index.terms.map(({ factor, atom }) => scaleIndex(replaceAtom(atom), factor)),
   );
 }
 
@@ -275,16 +274,11 @@ export const divisibleGuard = (index: Index, divisor: number): Guard | undefined
 
 /** The value for given values of the variables; the reference that tests compare simplified indices with. */
 export function evaluateIndex(index: Index, values: ReadonlyMap<string, number>): number {
-  return index.terms.reduce((sum, { factor, atom }) => {
-    switch (atom.kind) {
-      case "variable":
-        return sum + factor * (values.get(atom.key) ?? Number.NaN);
-      case "quotient":
-        return sum + factor * Math.floor(evaluateIndex(atom.of, values) / atom.divisor);
-      case "remainder": {
-        const value = evaluateIndex(atom.of, values);
-        return sum + factor * (value - Math.floor(value / atom.divisor) * atom.divisor);
-      }
-    }
-  }, index.constant);
+  const evaluateAtom = (atom: Atom): number => {
+    if (atom.kind === "variable") return values.get(atom.key) ?? Number.NaN;
+    const inner = evaluateIndex(atom.of, values);
+    const quotient = Math.floor(inner / atom.divisor);
+    return atom.kind === "quotient" ? quotient : inner - quotient * atom.divisor;
+  };
+  return index.terms.reduce((sum, { factor, atom }) => sum + factor * evaluateAtom(atom), index.constant);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { arange, compile, DisposedError, full, tensor, type Tensor, zeros } from "../src/index";
+import { arange, compile, DisposedError, full, type Tensor, tensor, zeros } from "../src/index";
 import { useDevice } from "./device";
 
 const device = useDevice();
@@ -15,7 +15,9 @@ describe("compile", () => {
   });
 
   it("takes numbers, strings and booleans as constants of the trace", async () => {
-    const scale = compile((x: Tensor, by: number, mode: "plus" | "minus") => (mode === "plus" ? x.mul(by) : x.mul(-by)));
+    const scale = compile((x: Tensor, by: number, mode: "plus" | "minus") =>
+      mode === "plus" ? x.mul(by) : x.mul(-by),
+    );
     expect(await scale(tensor([1, 2]), 3, "plus").array()).toEqual([3, 6]);
     expect(await scale(tensor([1, 2]), 3, "minus").array()).toEqual([-3, -6]);
   });

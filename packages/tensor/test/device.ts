@@ -1,5 +1,5 @@
 import { afterAll, beforeAll } from "vitest";
-import { Device, init, setDefaultDevice } from "../src/device/device";
+import { type Device, init, setDefaultDevice } from "../src/device/device";
 
 /** The default device for the tests of a file; errors that nobody read fail the file. */
 export function useDevice(): () => Device {

@@ -23,17 +23,21 @@ const operations: readonly ((a: Tensor, b: Tensor) => Tensor)[] = [
   (a, b) => a.add(b.sum({ axis: 0 }).mul(0.1)),
   (a, b) => a.dot(b.T).dot(b).mul(0.02),
   (a) => a.flip(0),
-  (a) => a.slice([1, 0]).pad([[1, 0], [0, 0]]),
+  (a) =>
+    a.slice([1, 0]).pad([
+      [1, 0],
+      [0, 0],
+    ]),
   (a, b) => a.max({ axis: 1, keepDims: true }).maximum(b),
   (a, b) => a.greater(b).where(a, b.mul(0.5)),
   (a) => a.reshape([columns, rows]).T,
   (a, b) => a.sum().mul(0.01).add(b),
 ];
 
-const program = fc.array(
-  fc.record({ operation: fc.nat(operations.length - 1), a: fc.nat(50), b: fc.nat(50) }),
-  { minLength: 1, maxLength: 12 },
-);
+const program = fc.array(fc.record({ operation: fc.nat(operations.length - 1), a: fc.nat(50), b: fc.nat(50) }), {
+  minLength: 1,
+  maxLength: 12,
+});
 
 /** The last values of the program become the next state, in a random order: rows trade places, survive, or are lost. */
 function run(instructions: readonly Instruction[], state: readonly Tensor[]): Tensor[] {
@@ -47,9 +51,12 @@ function run(instructions: readonly Instruction[], state: readonly Tensor[]): Te
 
 const start = (): Tensor[] =>
   [0, 1, 2].map((seed) =>
-    tensor(Float32Array.from({ length: rows * columns }, (_, i) => Math.fround(Math.sin(1 + seed + i * 1.7))), {
-      shape: [rows, columns],
-    }),
+    tensor(
+      Float32Array.from({ length: rows * columns }, (_, i) => Math.fround(Math.sin(1 + seed + i * 1.7))),
+      {
+        shape: [rows, columns],
+      },
+    ),
   );
 
 describe("random programs with donated state", () => {

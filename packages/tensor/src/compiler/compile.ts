@@ -1,15 +1,16 @@
 /**
  * `compile`: a function over trees of tensors as one recorded program per signature of its arguments.
  */
-import { defaultDevice } from "../device/device";
+
 import type { Storage } from "../device/buffer-pool";
 import type { Device } from "../device/device";
+import { defaultDevice } from "../device/device";
 import type { ProfileRow } from "../device/profiler";
 import { ArgumentError, UnsupportedError } from "../errors";
 import { placeholder, Tensor } from "../tensor";
-import { formatPath, formatStructure, treeFlatten, type TreePath, type TreeStructure, treeUnflatten } from "../tree";
+import { formatPath, formatStructure, type TreePath, type TreeStructure, treeFlatten, treeUnflatten } from "../tree";
 import { checkFinite, isChecking } from "./debug";
-import { attachCheck, evaluateOn } from "./evaluate";
+import { attachCheck, evaluateOn, readRaw } from "./evaluate";
 import { bindingBytes, type Copy, Executable } from "./executable";
 import { explainPlan } from "./explain";
 import { makePlan, type Plan } from "./plan";
@@ -82,7 +83,9 @@ export function compile<A extends readonly unknown[], R>(
   const prepare = (args: A): { trace: Trace; leaves: readonly Tensor[] } => {
     const own = device ?? defaultDevice();
     if (own === undefined) {
-      throw new UnsupportedError(`${name}: there is no device yet. Call \`await init()\` once before the first compiled call.`);
+      throw new UnsupportedError(
+        `${name}: there is no device yet. Call \`await init()\` once before the first compiled call.`,
+      );
     }
     const flat = flattenArguments(args, donate);
     const key = signatureOf(flat);
@@ -97,7 +100,7 @@ export function compile<A extends readonly unknown[], R>(
 
   const program = (...args: A): R => {
     const { trace, leaves } = prepare(args);
-    const check = isChecking() ? checkFinite(trace.rebuild(leaves), trace.device) : undefined;
+    const check = isChecking() ? checkFinite(trace.rebuild(leaves), trace.device, { evaluateOn, readRaw }) : undefined;
     const { result, tensors } = trace.run(leaves, false);
     if (check !== undefined) for (const tensor of tensors) attachCheck(tensor, check);
     return result as R;
@@ -129,7 +132,8 @@ export function compile<A extends readonly unknown[], R>(
 }
 
 function called(trace: Trace | undefined, name: string): Trace {
-  if (trace === undefined) throw new ArgumentError(`${name} has not been called or prepared: there is no program to look at.`);
+  if (trace === undefined)
+    throw new ArgumentError(`${name} has not been called or prepared: there is no program to look at.`);
   return trace;
 }
 
@@ -186,7 +190,11 @@ class Trace {
   readonly #flat: FlatArguments;
   readonly #placeholders: readonly Tensor[];
   readonly #position: ReadonlyMap<Tensor, number>;
-  readonly #outputs: { readonly structure: TreeStructure; readonly leaves: readonly unknown[]; readonly tensors: readonly Tensor[] };
+  readonly #outputs: {
+    readonly structure: TreeStructure;
+    readonly leaves: readonly unknown[];
+    readonly tensors: readonly Tensor[];
+  };
   /** For every donated tensor that an output replaces: its slot. */
   readonly #slots = new Map<Tensor, number>();
   readonly #residences: Residence[] = [];
@@ -197,7 +205,11 @@ class Trace {
     this.device = device;
     this.#name = name;
     this.#fn = fn;
-    this.#flat = { ...flat, tensors: [], leaves: flat.leaves.map((leaf) => (leaf instanceof Tensor ? undefined : leaf)) };
+    this.#flat = {
+      ...flat,
+      tensors: [],
+      leaves: flat.leaves.map((leaf) => (leaf instanceof Tensor ? undefined : leaf)),
+    };
     this.#placeholders = flat.tensors.map((tensor) => placeholder(tensor.shape, tensor.dtype));
     this.#position = new Map(this.#placeholders.map((leaf, index) => [leaf, index]));
     const result = this.#call(flat.leaves, this.#placeholders);
@@ -240,11 +252,16 @@ class Trace {
     }
     for (const [leaf, slot] of this.#slots) storages.set(leaf, residence?.storages[slot] as Storage);
 
-    this.#results ??= plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, `${this.#name}: results`) : undefined;
+    this.#results ??=
+      plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, `${this.#name}: results`) : undefined;
     const fresh = plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, `${this.#name}: results`) : undefined;
     const copiesOut: Copy[] = [];
     if (fresh !== undefined && this.#results !== undefined) {
-      const range = (storage: Storage) => ({ buffer: storage.buffer, offset: storage.byteOffset, size: plan.resultBytes });
+      const range = (storage: Storage) => ({
+        buffer: storage.buffer,
+        offset: storage.byteOffset,
+        size: plan.resultBytes,
+      });
       copiesOut.push({ from: range(this.#results), to: range(fresh) });
     }
     this.executable.run(
@@ -276,7 +293,8 @@ class Trace {
       const slot = this.#slots.get(leaf);
       const position = this.#position.get(leaf);
       // An argument that comes back unchanged and is not donated is returned as it is.
-      if (slot === undefined && position !== undefined && !this.#flat.donated[position]) return tensors[position] as Tensor;
+      if (slot === undefined && position !== undefined && !this.#flat.donated[position])
+        return tensors[position] as Tensor;
       const storage = slot === undefined ? (storages.get(leaf) as Storage) : (residence?.storages[slot] as Storage);
       storage.retain();
       own(storage);
@@ -394,7 +412,9 @@ function pairDonations(
   outputs: readonly Tensor[],
 ): (Tensor | undefined)[] {
   const replaces = new Array<Tensor | undefined>(outputs.length).fill(undefined);
-  const outputPaths = treeFlatten<unknown>(result).paths.filter((_, index) => treeFlatten<unknown>(result).leaves[index] instanceof Tensor);
+  const outputPaths = treeFlatten<unknown>(result).paths.filter(
+    (_, index) => treeFlatten<unknown>(result).leaves[index] instanceof Tensor,
+  );
   const tensorPaths = flat.paths.filter((_, index) => flat.leaves[index] instanceof Tensor);
   const like = (a: Tensor, b: Tensor) => a.dtype === b.dtype && a.shape.join() === b.shape.join();
   for (const [index, leaf] of placeholders.entries()) {

@@ -25,28 +25,45 @@ export function debugNonFinite(enabled: boolean): void {
 /** The first line of the stack that is not inside of this library. */
 function callSite(): string {
   const lines = new Error("site").stack?.split("\n").slice(1) ?? [];
-  const isOwn = (line: string) => /[\\/](tensor|autograd|nn|optim)[\\/](src|dist)[\\/]/.test(line) || line.includes("node:internal");
+  const isOwn = (line: string) =>
+    /[\\/](tensor|autograd|nn|optim)[\\/](src|dist)[\\/]/.test(line) || line.includes("node:internal");
   return (lines.find((line) => !isOwn(line)) ?? lines.at(-1) ?? "").trim().replace(/^at /, "");
 }
 
-/** @throws NonFiniteError naming the first operation, in order of computation, with a result that is not finite. */
-export async function checkFinite(outputs: readonly Tensor[], device: Device): Promise<void> {
-  const nodes = topologicalOrder(outputs).filter((node) => isFloat(node.dtype) && node.size > 0 && node.realized === undefined);
-  const leaves = topologicalOrder(outputs).filter((node) => isFloat(node.dtype) && node.realized !== undefined && node.size > 0);
-  const suspects = [...leaves, ...nodes];
-  if (suspects.length === 0) return;
-  const { evaluateOn, readRaw } = await import("./evaluate");
-  const wasChecking = checking;
+/** How the checks are run: what compiler/evaluate.ts has. */
+export interface Runner {
+  evaluateOn(device: Device, tensors: readonly Tensor[]): void;
+  readRaw(tensor: Tensor): Promise<ArrayBuffer>;
+}
+
+/**
+ * Submits a test of every result on the way to `outputs`, now, and waits for the answer.
+ *
+ * @throws NonFiniteError naming the first operation, in order of computation, with a result that is not finite.
+ */
+export function checkFinite(outputs: readonly Tensor[], device: Device, runner: Runner): Promise<void> {
+  const floats = topologicalOrder(outputs).filter((node) => isFloat(node.dtype) && node.size > 0);
+  const leaves = floats.filter((node) => node.realized !== undefined);
+  const suspects = [...leaves, ...floats.filter((node) => node.realized === undefined)];
+  if (suspects.length === 0) return Promise.resolve();
+  const flags = withoutDebugging(() => {
+    const all = stack(suspects.map((node) => node.isFinite().all().cast("i32")));
+    runner.evaluateOn(device, [all]);
+    return all;
+  });
+  return runner.readRaw(flags).then((bytes) => {
+    const first = new Int32Array(bytes).indexOf(0);
+    if (first >= 0 && first < suspects.length) throw nonFinite(suspects[first] as Tensor, first < leaves.length);
+  });
+}
+
+function withoutDebugging<R>(fn: () => R): R {
   const observer = observeCreation(undefined);
   checking = false;
   try {
-    const flags = stack(suspects.map((node) => node.isFinite().all().cast("i32")));
-    evaluateOn(device, [flags]);
-    const finite = new Int32Array(await readRaw(flags));
-    const first = suspects.findIndex((_, index) => finite[index] === 0);
-    if (first >= 0) throw nonFinite(suspects[first] as Tensor, leaves.length > first);
+    return fn();
   } finally {
-    checking = wasChecking;
+    checking = true;
     observeCreation(observer);
   }
 }
@@ -54,7 +71,9 @@ export async function checkFinite(outputs: readonly Tensor[], device: Device): P
 function nonFinite(node: Tensor, isLeaf: boolean): NonFiniteError {
   const site = sites.get(node);
   const inputs = node.inputs.map((input) => input.toString()).join(", ");
-  const what = isLeaf ? `the data of a tensor ${node.toString()}` : `${node.primitive.name}(${inputs}) giving ${node.toString()}`;
+  const what = isLeaf
+    ? `the data of a tensor ${node.toString()}`
+    : `${node.primitive.name}(${inputs}) giving ${node.toString()}`;
   return new NonFiniteError(
     `A NaN or an infinity came first from ${what}${site ? `, made at ${site}` : ""}. ` +
       "Check the ranges of its inputs: logarithms and divisions of 0, exponentials above 88, or a learning rate too high.",

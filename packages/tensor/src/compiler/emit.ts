@@ -174,12 +174,13 @@ export class Emitter {
   #atom(atom: Atom): string {
     if (atom.kind === "variable") return atom.key;
     const inner = this.index(atom.of);
-    const operator = atom.kind === "quotient" ? "/" : "%";
-    // Unsigned division by a literal is cheaper; where the sign is open, a guard makes the result irrelevant.
+    // Floor division, which WGSL has for unsigned numbers only: a multiple of the divisor makes the operand one.
+    const turns = Math.max(0, Math.ceil(-atom.of.low / atom.divisor));
+    const operand = turns === 0 ? `u32(${inner.code})` : `u32(${inner.code} + ${turns * atom.divisor})`;
     const text =
-      atom.of.low >= 0
-        ? `i32(u32(${inner.code}) ${operator} ${atom.divisor}u)`
-        : `${inner.code} ${operator} ${atom.divisor}`;
+      atom.kind === "remainder"
+        ? `i32(${operand} % ${atom.divisor}u)`
+        : `i32(${operand} / ${atom.divisor}u)${turns === 0 ? "" : ` - ${turns}`}`;
     return this.#bind("ix", text, inner.depth);
   }
 
@@ -216,7 +217,9 @@ export class Emitter {
     switch (lowering.kind) {
       case "generator": {
         const generated = lowering.generate(at, node.params);
-        return "value" in generated ? constant(generated.value, node.dtype) : this.#generated(generated.index, node.dtype);
+        return "value" in generated
+          ? constant(generated.value, node.dtype)
+          : this.#generated(generated.index, node.dtype);
       }
       case "elementwise":
         return this.#elementwise(
@@ -311,11 +314,7 @@ export class Emitter {
       position.dtype === "u32" ? `i32(min(${position.code}, ${last}u))` : `clamp(${position.code}, 0, ${last})`;
     const name = this.#bind("taken", clamped, position.depth);
     this.#depths.set(name, position.depth);
-    return this.value(x, [
-      ...at.slice(0, axis),
-      variableIndex(name, 0, last),
-      ...at.slice(axis + indices.rank),
-    ]);
+    return this.value(x, [...at.slice(0, axis), variableIndex(name, 0, last), ...at.slice(axis + indices.rank)]);
   }
 
   /** A vector of the values at the four lanes. */
@@ -364,7 +363,11 @@ export class Emitter {
   #converted(node: Tensor, load: string, width: 1 | 4, depth: number): Value {
     const wide = (type: string) => (width === 4 ? vector(type) : type);
     const code =
-      node.dtype === "f16" ? `${wide("f32")}(${load})` : node.dtype === "bool" ? `(${load} != ${wide("u32")}(0u))` : load;
+      node.dtype === "f16"
+        ? `${wide("f32")}(${load})`
+        : node.dtype === "bool"
+          ? `(${load} != ${wide("u32")}(0u))`
+          : load;
     return { code: this.#bind("v", code, depth), width, dtype: node.dtype, depth };
   }
 
@@ -402,7 +405,6 @@ export class Emitter {
   }
 }
 
-
 const toStorage = (code: string, dtype: DType, width: 1 | 4): string => {
   const wide = (type: string) => (width === 4 ? vector(type) : type);
   if (dtype === "bool") return `select(${wide("u32")}(0u), ${wide("u32")}(1u), ${code})`;
@@ -438,4 +440,3 @@ export function literal(value: number, dtype: DType): string {
     }
   }
 }
-

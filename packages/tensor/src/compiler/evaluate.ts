@@ -1,12 +1,14 @@
 /**
  * Running graphs that nobody compiled: what is asked for is planned once per structure, and kept.
  */
-import { defaultDevice, init } from "../device/device";
+
 import type { Device } from "../device/device";
+import { defaultDevice, init } from "../device/device";
 import { bytesPerElement } from "../dtype";
 import { invariant } from "../errors";
 import { graphSignature, withoutAliases } from "../graph/signature";
-import type { Tensor } from "../tensor";
+import { topologicalOrder } from "../graph/visit";
+import { placeholder, type Tensor } from "../tensor";
 import { checkFinite, isChecking } from "./debug";
 import { Executable } from "./executable";
 import { makePlan } from "./plan";
@@ -54,7 +56,10 @@ export function attachCheck(tensor: Tensor, check: Promise<void>): void {
 /** Computes tensors together, in one submit. Reading them later does not compute anything again. */
 export async function evaluate(tensors: readonly Tensor[], device?: Device): Promise<void> {
   const own = device ?? defaultDevice() ?? (await init());
-  if (isChecking()) await checkFinite(tensors, own);
+  if (isChecking()) {
+    const open = tensors.filter((tensor) => tensor.realized === undefined);
+    await checkFinite(open, own, { evaluateOn, readRaw });
+  }
   evaluateOn(own, tensors);
 }
 
@@ -94,13 +99,32 @@ function planFor(device: Device, key: string, outputs: readonly Tensor[], leaves
   plans.set(device, known);
   const cached = known.get(key);
   if (cached !== undefined) return cached;
+  const template = withPlaceholders(outputs, leaves);
   const plan = makePlan(
-    outputs,
+    template.outputs,
     outputs.map(() => undefined),
     compileTarget(device),
   );
-  const made = { executable: new Executable(device, plan), leaves };
+  const made = { executable: new Executable(device, plan), leaves: template.leaves };
   if (known.size >= keptPlans) known.delete(known.keys().next().value as string);
   known.set(key, made);
   return made;
+}
+
+/** The same graph over placeholders: a plan that is kept must not keep anybody's data. */
+function withPlaceholders(
+  outputs: readonly Tensor[],
+  leaves: readonly Tensor[],
+): { readonly outputs: Tensor[]; readonly leaves: Tensor[] } {
+  const copies = new Map<Tensor, Tensor>(leaves.map((leaf) => [leaf, placeholder(leaf.shape, leaf.dtype)]));
+  for (const node of topologicalOrder(outputs)) {
+    if (copies.has(node)) continue;
+    const inputs = node.inputs.map((input) => copies.get(input) as Tensor);
+    const isAlias = node.primitive.lowering.kind === "alias";
+    copies.set(node, isAlias ? (inputs[0] as Tensor) : node.rebind(inputs));
+  }
+  return {
+    outputs: outputs.map((output) => copies.get(output) as Tensor),
+    leaves: leaves.map((leaf) => copies.get(leaf) as Tensor),
+  };
 }

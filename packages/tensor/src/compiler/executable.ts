@@ -151,7 +151,11 @@ export class Executable {
     const output = plan.outputs.find((own) => own.node === node && own.destination.kind === "result");
     if (output?.destination.kind === "result") {
       const results = bindings.results as Storage;
-      return { buffer: results.buffer, offset: results.byteOffset + output.destination.offset, size: bindingBytes(node) };
+      return {
+        buffer: results.buffer,
+        offset: results.byteOffset + output.destination.offset,
+        size: bindingBytes(node),
+      };
     }
     return rangeOf(bindings.leaf(node), node);
   }

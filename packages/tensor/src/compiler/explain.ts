@@ -11,10 +11,14 @@ export function explainPlan(name: string, plan: Plan): string {
     return `%${number} ${kind} ${node.toString()}`;
   };
   const lines = plan.kernels.map((kernel, index) => {
-    const reads = kernel.bindings.filter((_, binding) => kernel.spec.bindings[binding] === "read").map(([node]) => label(node as Tensor));
-    const writes = kernel.bindings.filter((_, binding) => kernel.spec.bindings[binding] !== "read").map(([node, before]) =>
-      before === undefined ? label(node as Tensor) : `${label(node as Tensor)} in place of ${label(before)}`,
-    );
+    const reads = kernel.bindings
+      .filter((_, binding) => kernel.spec.bindings[binding] === "read")
+      .map(([node]) => label(node as Tensor));
+    const writes = kernel.bindings
+      .filter((_, binding) => kernel.spec.bindings[binding] !== "read")
+      .map(([node, before]) =>
+        before === undefined ? label(node as Tensor) : `${label(node as Tensor)} in place of ${label(before)}`,
+      );
     return `${String(index).padStart(3)} ${kernel.spec.label}\n      reads  ${reads.join(", ") || "nothing"}\n      writes ${writes.join(", ")}`;
   });
   const arenas = plan.memory.arenas.map((bytes) => bytes.toLocaleString("en")).join(" + ") || "0";

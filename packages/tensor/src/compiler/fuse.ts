@@ -81,11 +81,7 @@ interface Group {
  * Walks from users to inputs and counts how often each virtual element would be computed. What is computed more than
  * once, and is not cheap, is stored.
  */
-function chooseStored(
-  order: readonly Tensor[],
-  outputs: readonly Tensor[],
-  target: CompileTarget,
-): Set<Tensor> {
+function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], target: CompileTarget): Set<Tensor> {
   const stored = new Set<Tensor>(outputs.filter((node) => !loweringOf(node, "leaf")));
   const work = workPerElement(order);
   const demand = new Map<Tensor, number>();
@@ -182,8 +178,7 @@ const spaceOf = (node: Tensor): number => node.size;
 
 function openGroup(node: Tensor, groups: Group[]): Group {
   const { kind } = node.primitive.lowering;
-  const member: Member =
-    kind === "reduction" || kind === "contraction" ? { kind, node } : { kind: "element", node };
+  const member: Member = kind === "reduction" || kind === "contraction" ? { kind, node } : { kind: "element", node };
   const group: Group = { size: spaceOf(node), members: [member], nodes: [], reads: new Set() };
   groups.push(group);
   return group;
@@ -276,7 +271,9 @@ export function memberCoordinates(member: Member, position: Index, loopVariables
       const kept = delinearize(position, member.node.shape);
       let nextKept = 0;
       let nextLoop = 0;
-      return input.shape.map((_, axis) => (axes.includes(axis) ? loopVariables[nextLoop++] : kept[nextKept++]) as Index);
+      return input.shape.map(
+        (_, axis) => (axes.includes(axis) ? loopVariables[nextLoop++] : kept[nextKept++]) as Index,
+      );
     }
   }
 }
@@ -321,11 +318,7 @@ function inputCoordinates(node: Tensor, at: readonly Index[]): (readonly Index[]
 }
 
 /** Orders the groups and finds which members have to be written. */
-function finish(
-  groups: readonly Group[],
-  groupOf: ReadonlyMap<Tensor, Group>,
-  outputs: readonly Tensor[],
-): Cluster[] {
+function finish(groups: readonly Group[], groupOf: ReadonlyMap<Tensor, Group>, outputs: readonly Tensor[]): Cluster[] {
   const readElsewhere = new Set<Tensor>(outputs);
   for (const group of groups) {
     for (const read of group.reads) if (groupOf.get(read) !== group) readElsewhere.add(read);
@@ -350,12 +343,16 @@ function finish(
   }));
 }
 
-
 /**
  * May the result of a member replace `leaf` in memory while the cluster runs? Only if the cluster reads the leaf at the
  * very element it computes.
  */
-export function canReplace(cluster: Cluster, result: Tensor, leaf: Tensor, isStored: (node: Tensor) => boolean): boolean {
+export function canReplace(
+  cluster: Cluster,
+  result: Tensor,
+  leaf: Tensor,
+  isStored: (node: Tensor) => boolean,
+): boolean {
   const own = cluster.members.find(({ node }) => node === result);
   if (own === undefined || own.kind === "loop" || own.kind === "contraction") return false;
   return cluster.members.every((member) => readsLeafAtOwnElement(cluster, member, leaf, isStored));
@@ -370,7 +367,12 @@ function readsLeafAtOwnElement(
   if (!findReads(member.node, isStored).has(leaf)) return true;
   if (member.kind !== "element") return false;
   const position = variableIndex("element", 0, Math.max(0, cluster.size - 1));
-  return everyRead(member, position, isStored, (node, at) => node !== leaf || linearize(at, node.shape).key === position.key);
+  return everyRead(
+    member,
+    position,
+    isStored,
+    (node, at) => node !== leaf || linearize(at, node.shape).key === position.key,
+  );
 }
 
 /** Does `test` hold for every stored node that the member reads, at the coordinates at which it is read? */

@@ -45,7 +45,11 @@ interface Life {
  * @param temporaries the tensors to place; every one is written by one step.
  * @param kept temporaries that are read after the last step.
  */
-export function planMemory(steps: readonly Step[], temporaries: ReadonlySet<Tensor>, kept: ReadonlySet<Tensor>): MemoryPlan {
+export function planMemory(
+  steps: readonly Step[],
+  temporaries: ReadonlySet<Tensor>,
+  kept: ReadonlySet<Tensor>,
+): MemoryPlan {
   const lives = livesOf(steps, temporaries, kept);
   const conflicts = conflictsOf(steps, temporaries);
   const places = new Map<Tensor, Place>();

@@ -12,7 +12,10 @@ export function withoutAliases(node: Tensor): Tensor {
  * A text that two graphs share exactly when they compute the same function of their leaves, and the leaves in the order
  * in which the text names them. It depends on nothing but structure: not on identity, not on time.
  */
-export function graphSignature(outputs: readonly Tensor[]): { readonly key: string; readonly leaves: readonly Tensor[] } {
+export function graphSignature(outputs: readonly Tensor[]): {
+  readonly key: string;
+  readonly leaves: readonly Tensor[];
+} {
   const numbers = new Map<Tensor, number>();
   const leaves: Tensor[] = [];
   const lines: string[] = [];
@@ -40,5 +43,7 @@ export const describeParams = (params: unknown): string =>
   params === undefined
     ? ""
     : JSON.stringify(params, (_name, value: unknown) =>
-        typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)) ? `number ${Object.is(value, -0) ? "-0" : value}` : value,
+        typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+          ? `number ${Object.is(value, -0) ? "-0" : value}`
+          : value,
       );

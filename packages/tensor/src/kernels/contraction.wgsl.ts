@@ -65,7 +65,12 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
   const epilogue = cluster.members.slice(1).map(({ node }) => node.primitive.name);
   return {
     spec: {
-      label: ["dot", plan.dot.dtype, `${plan.rows}x${plan.columns}x${sizeOf(plan.contracted)}`, ...epilogue.slice(0, 3)].join("_"),
+      label: [
+        "dot",
+        plan.dot.dtype,
+        `${plan.rows}x${plan.columns}x${sizeOf(plan.contracted)}`,
+        ...epilogue.slice(0, 3),
+      ].join("_"),
       code,
       workgroupSize: [workgroupSize],
       bindings: slots.map(({ access }) => access),
@@ -125,16 +130,23 @@ function choosePlan(cluster: Cluster, tensors: KernelTensors): Plan {
 
 /** Tries every contracted coordinate as the innermost one and takes the first with the most vector loads. */
 function chooseLoads(base: Plan, tensors: KernelTensors): Plan {
-  const candidates = base.contracted.length === 0 ? [base] : base.contracted.map((extent, index): Plan => {
-    const order = [...base.contracted.keys()].filter((other) => other !== index);
-    return { ...base, loopOrder: [...order, index], unroll: extent % 4 === 0 ? 4 : 1 };
-  });
+  const candidates =
+    base.contracted.length === 0
+      ? [base]
+      : base.contracted.map((extent, index): Plan => {
+          const order = [...base.contracted.keys()].filter((other) => other !== index);
+          return { ...base, loopOrder: [...order, index], unroll: extent % 4 === 0 ? 4 : 1 };
+        });
   const scored = candidates.map((plan) => {
     const along = (side: "a" | "b", how: LoadAlong) => loadsVectors(plan, side, how, tensors);
     const loadA = along("a", "contracted") ? "contracted" : along("a", "free") ? "free" : "nothing";
     const loadB = along("b", "free") ? "free" : along("b", "contracted") ? "contracted" : "nothing";
     const innermost = plan.contracted[plan.loopOrder.at(-1) ?? -1] ?? 1;
-    const score = (loadA === "nothing" ? 0 : 4) + (loadB === "nothing" ? 0 : 4) + (plan.unroll === 4 ? 2 : 0) + (innermost > 1 ? 1 : 0);
+    const score =
+      (loadA === "nothing" ? 0 : 4) +
+      (loadB === "nothing" ? 0 : 4) +
+      (plan.unroll === 4 ? 2 : 0) +
+      (innermost > 1 ? 1 : 0);
     return { plan: { ...plan, loadA, loadB } as Plan, score };
   });
   const best = Math.max(...scored.map(({ score }) => score));
@@ -144,7 +156,8 @@ function chooseLoads(base: Plan, tensors: KernelTensors): Plan {
 /** Do loads of an operand, four at a time along the given coordinate, lie together in memory? */
 function loadsVectors(plan: Plan, side: "a" | "b", how: LoadAlong, tensors: KernelTensors): boolean {
   if (how === "contracted" && plan.unroll !== 4) return false;
-  if (how === "free" && side === "a" && (plan.rowsPerTile % 4 !== 0 || plan.rows % plan.rowsPerTile !== 0)) return false;
+  if (how === "free" && side === "a" && (plan.rowsPerTile % 4 !== 0 || plan.rows % plan.rowsPerTile !== 0))
+    return false;
   if (how === "free" && side === "b" && plan.isRagged) return false;
   const emitter = makeEmitter(tensors, bindingSlots(tensors), () => false);
   const batch = variableIndex("batch", 0, sizeOf(plan.batchShape) - 1);
@@ -164,7 +177,13 @@ function loadsVectors(plan: Plan, side: "a" | "b", how: LoadAlong, tensors: Kern
 }
 
 /** Coordinates in an operand from the position in the batch, among its free elements, and the contracted ones. */
-function operandCoordinates(plan: Plan, side: "a" | "b", batch: Index, free: Index, contracted: readonly Index[]): Index[] {
+function operandCoordinates(
+  plan: Plan,
+  side: "a" | "b",
+  batch: Index,
+  free: Index,
+  contracted: readonly Index[],
+): Index[] {
   const own = side === "a" ? 0 : 1;
   const operand = side === "a" ? plan.a : plan.b;
   const [batchAxes, contractAxes] = [plan.params.batch[own], plan.params.contract[own]];
@@ -197,7 +216,9 @@ function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
   const columnTiles = Math.ceil(plan.columns / columnsPerTile);
   const rowTiles = Math.ceil(plan.rows / plan.rowsPerTile);
   emitter.line("let number = i32(group.y * groups.x + group.x);");
-  emitter.line(`let column_tile = (number % ${groupsPerRow}) * ${plan.groupColumns} + i32(local % ${plan.groupColumns}u);`);
+  emitter.line(
+    `let column_tile = (number % ${groupsPerRow}) * ${plan.groupColumns} + i32(local % ${plan.groupColumns}u);`,
+  );
   emitter.line(
     `let row_tile = (number / ${groupsPerRow} % ${groupsPerColumn}) * ${plan.groupRows} + i32(local / ${plan.groupColumns}u);`,
   );
@@ -236,7 +257,10 @@ function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
       step(depth + 1, at);
     });
   };
-  step(0, plan.contracted.map(() => constantIndex(0)));
+  step(
+    0,
+    plan.contracted.map(() => constantIndex(0)),
+  );
   drawEpilogue(emitter, cluster, plan, batch, rowIndices, columns, laneColumns);
 }
 
@@ -265,21 +289,22 @@ function drawProducts(
     contracted.map((index, axis) => (axis === innermost ? addIndex(index, by) : index));
   const steps = Array.from({ length: plan.unroll }, (_, step) => step);
   const part = (value: Value, lane: number) => (value.width === 4 ? `${value.code}[${lane}]` : value.code);
-  const valueOf = (side: "a" | "b", free: Index, by: Index): Value =>
+  const loadAt = (side: "a" | "b", free: Index, by: Index): Value =>
     emitter.value(side === "a" ? plan.a : plan.b, operandCoordinates(plan, side, batch, free, shifted(by)));
 
   /** left[row][step] */
   const left = rows.map((row): string[] => {
     if (plan.loadA !== "contracted") return [];
-    const value = valueOf("a", row, laneIndex);
+    const value = loadAt("a", row, laneIndex);
     return steps.map((step) => part(value, step));
   });
   if (plan.loadA === "nothing") {
-    for (const [r, row] of rows.entries()) for (const step of steps) left[r]?.push(valueOf("a", row, constantIndex(step)).code);
+    for (const [r, row] of rows.entries())
+      for (const step of steps) left[r]?.push(loadAt("a", row, constantIndex(step)).code);
   } else if (plan.loadA === "free") {
     for (const step of steps) {
       for (let r = 0; r < rows.length; r += 4) {
-        const value = valueOf("a", addIndex(rows[r] as Index, laneIndex), constantIndex(step));
+        const value = loadAt("a", addIndex(rows[r] as Index, laneIndex), constantIndex(step));
         for (const lane of [0, 1, 2, 3]) left[r + lane]?.push(part(value, lane));
       }
     }
@@ -287,13 +312,13 @@ function drawProducts(
   /** right[step], a vector over the columns. */
   let right: string[];
   if (plan.loadB === "free") {
-    right = steps.map((step) => valueOf("b", laneColumns, constantIndex(step)).code);
+    right = steps.map((step) => loadAt("b", laneColumns, constantIndex(step)).code);
   } else if (plan.loadB === "contracted") {
-    const values = columns.map((column) => valueOf("b", column, laneIndex));
+    const values = columns.map((column) => loadAt("b", column, laneIndex));
     right = steps.map((step) => `${type}(${values.map((value) => part(value, step)).join(", ")})`);
   } else {
     right = steps.map(
-      (step) => `${type}(${columns.map((column) => valueOf("b", column, constantIndex(step)).code).join(", ")})`,
+      (step) => `${type}(${columns.map((column) => loadAt("b", column, constantIndex(step)).code).join(", ")})`,
     );
   }
   for (const [step, vector] of right.entries()) {

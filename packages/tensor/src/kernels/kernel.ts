@@ -38,16 +38,25 @@ interface Slot {
 /** One binding per buffer: inputs, then results. */
 export function bindingSlots({ reads, writes, inPlace }: KernelTensors): Slot[] {
   const replaced = new Set(inPlace.values());
-  const inputs = reads.filter((node) => !replaced.has(node)).map((node): Omit<Slot, "name"> => ({ access: "read", tensors: [node] }));
+  const inputs = reads
+    .filter((node) => !replaced.has(node))
+    .map((node): Omit<Slot, "name"> => ({ access: "read", tensors: [node] }));
   const results = writes.map((node): Omit<Slot, "name"> => {
     const before = inPlace.get(node);
     return { access: "read_write", tensors: before === undefined ? [node] : [node, before] };
   });
-  return [...inputs, ...results].map((slot, index) => ({ ...slot, name: slot.access === "read" ? `in${index}` : `out${index}` }));
+  return [...inputs, ...results].map((slot, index) => ({
+    ...slot,
+    name: slot.access === "read" ? `in${index}` : `out${index}`,
+  }));
 }
 
 /** An emitter for the given tensors, with loads as vectors for those for which `isVector` says so. */
-export function makeEmitter(tensors: KernelTensors, slots: readonly Slot[], isVector: (node: Tensor) => boolean): Emitter {
+export function makeEmitter(
+  tensors: KernelTensors,
+  slots: readonly Slot[],
+  isVector: (node: Tensor) => boolean,
+): Emitter {
   const names = new Map(slots.flatMap(({ name, tensors: own }) => own.map((node) => [node, name] as const)));
   return new Emitter({
     isStored: tensors.isStored,

@@ -95,7 +95,8 @@ function wideTensors(cluster: Cluster, tensors: KernelTensors, vectors: Vectors,
   }
   for (const node of tensors.writes) {
     const before = tensors.inPlace.get(node);
-    const written = vectors === "space" && cluster.members.some((member) => member.node === node && member.kind !== "loop");
+    const written =
+      vectors === "space" && cluster.members.some((member) => member.node === node && member.kind !== "loop");
     if (!written) wide.delete(node);
     if (before === undefined) continue;
     if (written) wide.add(before);
@@ -218,4 +219,3 @@ function drawReduction(emitter: Emitter, member: Member, position: Index, vector
   } else emitter.line(`let ${result} = ${total};`);
   return { code: result, width: vectors === "space" ? 4 : 1, dtype: member.node.dtype, depth: emitter.depth };
 }
-

@@ -80,7 +80,8 @@ export const mul = binary({
 export const div = binary({
   name: "div",
   wgsl: infix("/"),
-  reference: (a, b, dtype) => (dtype === "i32" || dtype === "u32" ? (b === 0 ? a : wrap(Math.trunc(a / b), dtype)) : a / b),
+  reference: (a, b, dtype) =>
+    dtype === "i32" || dtype === "u32" ? (b === 0 ? a : wrap(Math.trunc(a / b), dtype)) : a / b,
   derivatives: [(t, _a, b) => t.div(b), (t, _a, b, y) => t.mul(y.neg().div(b))],
   neutral: { right: 1 },
   cost: 2,
@@ -142,7 +143,11 @@ export const minimum = binary({
 
 const share = (t: Tensor, wins: Tensor, ties: Tensor): Tensor => wins.where(t, ties.where(t.mul(0.5), 0));
 
-function comparison(name: string, operator: string, reference: (a: number, b: number) => boolean): Primitive<undefined> {
+function comparison(
+  name: string,
+  operator: string,
+  reference: (a: number, b: number) => boolean,
+): Primitive<undefined> {
   return binary({
     name,
     takes: "any",

@@ -11,7 +11,10 @@ export const concat = definePrimitive<{ readonly axis: number }>({
   shape(inputs, { axis }) {
     const [first] = inputs;
     if (first === undefined) throw new ArgumentError("concat: no tensor given. Give at least one.");
-    const dtype = sameDType("concat", inputs.map((input) => input.dtype));
+    const dtype = sameDType(
+      "concat",
+      inputs.map((input) => input.dtype),
+    );
     for (const other of inputs) {
       const agrees =
         other.shape.length === first.shape.length &&
@@ -51,7 +54,10 @@ export const concat = definePrimitive<{ readonly axis: number }>({
       for (const input of inputs) {
         const extent = input.shape[axis] as number;
         if (position < extent) {
-          return elementAt(input as NdArray, coordinates.map((c, own) => (own === axis ? position : c)));
+          return elementAt(
+            input as NdArray,
+            coordinates.map((c, own) => (own === axis ? position : c)),
+          );
         }
         position -= extent;
       }
@@ -66,7 +72,9 @@ export const concat = definePrimitive<{ readonly axis: number }>({
       if (!isFloat(output.dtype)) return null;
       return cotangent.slice(
         cotangent.shape.map((_, own) => (own === params.axis ? low : 0)),
-        cotangent.shape.map((extent, own) => (own === params.axis ? low + (input.shape[params.axis] as number) : extent)),
+        cotangent.shape.map((extent, own) =>
+          own === params.axis ? low + (input.shape[params.axis] as number) : extent,
+        ),
       );
     });
   },

@@ -26,7 +26,10 @@ export const cumsum = definePrimitive<{ readonly axis: number }>({
     return ndarray(output.shape, output.dtype, (coordinates) => {
       let total = 0;
       for (let position = 0; position <= (coordinates[axis] as number); position++) {
-        total += elementAt(array, coordinates.map((c, own) => (own === axis ? position : c)));
+        total += elementAt(
+          array,
+          coordinates.map((c, own) => (own === axis ? position : c)),
+        );
       }
       return output.dtype === "i32" ? total | 0 : output.dtype === "u32" ? total >>> 0 : total;
     });
@@ -54,11 +57,12 @@ function cumulate(x: Tensor): Tensor {
   const blocks = Math.ceil(length / block);
   const padded = x.pad([...rest.map(() => [0, 0] as const), [0, blocks * block - length]]);
   const within = cumulate(padded.reshape([...rest, blocks, block]));
-  const totals = cumulate(within.slice([...within.shape.map((_, axis) => (axis === x.rank ? block - 1 : 0))]).reshape([...rest, blocks]));
-  const before = totals.pad([...rest.map(() => [0, 0] as const), [1, 0]]).slice(
-    [...rest.map(() => 0), 0],
-    [...rest, blocks],
+  const totals = cumulate(
+    within.slice([...within.shape.map((_, axis) => (axis === x.rank ? block - 1 : 0))]).reshape([...rest, blocks]),
   );
+  const before = totals
+    .pad([...rest.map(() => [0, 0] as const), [1, 0]])
+    .slice([...rest.map(() => 0), 0], [...rest, blocks]);
   const sums = within.add(before.expandDims(-1));
   return sums.reshape([...rest, blocks * block]).slice([...rest.map(() => 0), 0], [...rest, length]);
 }

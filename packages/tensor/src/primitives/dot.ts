@@ -100,7 +100,7 @@ export const dot = definePrimitive<DotParams>({
   jvp([ta, tb], { inputs, params, output }) {
     if (!isFloat(output.dtype)) return null;
     const [a, b] = inputs as [Tensor, Tensor];
-    return sumTangents([ta && ta.dot(b, params), tb && a.dot(tb, params)]);
+    return sumTangents([ta?.dot(b, params), tb && a.dot(tb, params)]);
   },
   batch(inputs, { batched, params, bind }) {
     const shift = (axes: readonly number[], side: 0 | 1) => (batched[side] ? axes.map((axis) => axis + 1) : axes);

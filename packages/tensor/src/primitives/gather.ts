@@ -18,7 +18,8 @@ export const gather = definePrimitive<GatherParams>({
   name: "gather",
   shape([x, indices], { axis }) {
     const [from, at] = [x as Aval, indices as Aval];
-    if (!isInteger(at.dtype)) throw new DTypeError(`gather: indices are ${at.dtype}, not integers. Cast: i.cast("i32").`);
+    if (!isInteger(at.dtype))
+      throw new DTypeError(`gather: indices are ${at.dtype}, not integers. Cast: i.cast("i32").`);
     normalizeAxis("gather", axis, from.shape.length);
     if (from.shape[axis] === 0 && sizeOf(at.shape) > 0) {
       throw new ShapeError(`gather: axis ${axis} of ${formatShape(from.shape)} is empty, there is nothing to take.`);
@@ -77,7 +78,12 @@ function gatherRows(x: Tensor, indices: Tensor, { params, size, bind }: BatchCon
   const inner = indices.rank - 1;
   const pre = params.axis;
   const axes = Array.from({ length: taken.rank }, (_, axis) => axis);
-  return taken.permute([0, ...axes.slice(1 + inner, 1 + inner + pre), ...axes.slice(1, 1 + inner), ...axes.slice(1 + inner + pre)]);
+  return taken.permute([
+    0,
+    ...axes.slice(1 + inner, 1 + inner + pre),
+    ...axes.slice(1, 1 + inner),
+    ...axes.slice(1 + inner + pre),
+  ]);
 }
 
 interface ScatterParams {

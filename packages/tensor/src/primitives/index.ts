@@ -1,5 +1,29 @@
-export { add, and, bitAnd, bitOr, bitXor, div, equal, greater, greaterEqual, less, lessEqual, maximum, minimum } from "./binary";
-export { mul, notEqual, or, pow, rem, shiftLeft, shiftRight, shuffle, sub, threefry, xor } from "./binary";
+export {
+  add,
+  and,
+  bitAnd,
+  bitOr,
+  bitXor,
+  div,
+  equal,
+  greater,
+  greaterEqual,
+  less,
+  lessEqual,
+  maximum,
+  minimum,
+  mul,
+  notEqual,
+  or,
+  pow,
+  rem,
+  shiftLeft,
+  shiftRight,
+  shuffle,
+  sub,
+  threefry,
+  xor,
+} from "./binary";
 export { bitcast, cast } from "./cast";
 export { concat } from "./concat";
 export { cumsum } from "./cumulative";
@@ -9,5 +33,29 @@ export { full, identity, iota, placeholder, source, stopGradient } from "./leaf"
 export { expand, flip, pad, permute, reshape, slice, unwindowed, windowed } from "./movement";
 export { argmax, argmin, max, min, prod, sum } from "./reduce";
 export { select } from "./select";
-export { abs, bitNot, ceil, cos, erf, erfInv, exp, expm1, floor, isFinite, log, log1p, neg, not } from "./unary";
-export { reciprocal, relu, round, rsqrt, sigmoid, sign, sin, softplus, sqrt, tanh } from "./unary";
+export {
+  abs,
+  bitNot,
+  ceil,
+  cos,
+  erf,
+  erfInv,
+  exp,
+  expm1,
+  finite,
+  floor,
+  log,
+  log1p,
+  neg,
+  not,
+  reciprocal,
+  relu,
+  round,
+  rsqrt,
+  sigmoid,
+  sign,
+  sin,
+  softplus,
+  sqrt,
+  tanh,
+} from "./unary";

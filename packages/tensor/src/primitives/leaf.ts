@@ -1,9 +1,9 @@
 import type { DType } from "../dtype";
 import { ThalwegError } from "../errors";
+import { ndarray } from "../reference/array";
 import type { Shape } from "../shape";
 import type { Tensor } from "../tensor";
 import { variableIndex } from "../view";
-import { ndarray } from "../reference/array";
 import { type Aval, definePrimitive, type Primitive } from "./definition";
 
 interface LeafParams {
@@ -56,7 +56,8 @@ export const iota = definePrimitive<LeafParams & { readonly axis: number }>({
     kind: "generator",
     generate: (coordinates, { axis }) => ({ index: coordinates[axis] ?? variableIndex("none", 0, 0) }),
   },
-  reference: (_inputs, { axis }, { shape, dtype }) => ndarray(shape, dtype, (coordinates) => coordinates[axis] as number),
+  reference: (_inputs, { axis }, { shape, dtype }) =>
+    ndarray(shape, dtype, (coordinates) => coordinates[axis] as number),
   vjp: () => [],
   jvp: () => null,
   batch: neverAsked("iota"),

@@ -207,7 +207,8 @@ export const slice = movement<{
   shape(input, { starts, ends, steps }) {
     return input.map((extent, axis) => {
       const [start, end, step] = [starts[axis] as number, ends[axis] as number, steps[axis] as number];
-      const valid = [start, end, step].every(Number.isInteger) && start >= 0 && start <= end && end <= extent && step > 0;
+      const valid =
+        [start, end, step].every(Number.isInteger) && start >= 0 && start <= end && end <= extent && step > 0;
       if (!valid) {
         throw new ArgumentError(
           `slice: ${start} to ${end} in steps of ${step} does not fit axis ${axis} of ${formatShape(input)}. ` +
@@ -265,7 +266,9 @@ export const flip = movement<{ readonly axes: readonly number[] }>({
     guards: [],
   }),
   source: (output, inputShape, { axes }) =>
-    output.map((coordinate, axis) => (axes.includes(axis) ? (inputShape[axis] as number) - 1 - coordinate : coordinate)),
+    output.map((coordinate, axis) =>
+      axes.includes(axis) ? (inputShape[axis] as number) - 1 - coordinate : coordinate,
+    ),
   transpose: (cotangent, _inputShape, { axes }) => cotangent.flip(axes),
   batchParams: ({ axes }) => ({ axes: axes.map((axis) => axis + 1) }),
   sample(draw) {

@@ -236,7 +236,7 @@ export const erfInv = unary({
 });
 
 /** Tested on the bits: compilers may assume that no NaN or infinity exists. */
-export const isFinite = unary({
+export const finite = unary({
   name: "isFinite",
   gives: "bool",
   wgsl: called("is_finite_bits"),

@@ -94,7 +94,10 @@ export const unwindowContraction: Rewrite = (node) => {
   const { a, b, params, order } = found;
   const window = node.params as WindowParams;
   const names = axisNames(found);
-  const [position, taps] = [names[order[window.axis] as number], names[order[window.axis + 1] as number]] as [AxisName, AxisName];
+  const [position, taps] = [names[order[window.axis] as number], names[order[window.axis + 1] as number]] as [
+    AxisName,
+    AxisName,
+  ];
   const [positionOperand, positionAxis] = splitName(position);
   const [tapOperand, tapAxis] = splitName(taps);
   const crosses = (positionOperand === "a" && tapOperand === "b") || (positionOperand === "b" && tapOperand === "a");
@@ -106,10 +109,13 @@ export const unwindowContraction: Rewrite = (node) => {
   // The taps' axis is inserted behind the position's axis: later axes of that operand move by one.
   const shift = (axis: number) => (axis > positionAxis ? axis + 1 : axis);
   const shifted = (pairs: readonly (readonly number[])[]): [number[], number[]] =>
-    [0, 1].map((own) => (own === side ? (pairs[own] as number[]).map(shift) : [...(pairs[own] as number[])])) as [number[], number[]];
+    [0, 1].map((own) => (own === side ? (pairs[own] as number[]).map(shift) : [...(pairs[own] as number[])])) as [
+      number[],
+      number[],
+    ];
   const batch = shifted(params.batch);
   batch[side].push(positionAxis + 1);
-  batch[1 - side as 0 | 1].push(tapAxis);
+  batch[(1 - side) as 0 | 1].push(tapAxis);
   const result = (side === 0 ? spread : a).dot(side === 0 ? b : spread, { batch, contract: shifted(params.contract) });
   const outcome = [
     ...params.batch[0].map((_, index): AxisName => `batch ${index}`),
@@ -117,7 +123,11 @@ export const unwindowContraction: Rewrite = (node) => {
     ...found.freeA.map((axis): AxisName => `a ${axis}`).filter((name) => name !== taps),
     ...found.freeB.map((axis): AxisName => `b ${axis}`).filter((name) => name !== taps),
   ];
-  return arrange(result, outcome, order.map((axis) => names[axis] as AxisName));
+  return arrange(
+    result,
+    outcome,
+    order.map((axis) => names[axis] as AxisName),
+  );
 };
 
 const splitName = (name: AxisName): [string, number] => {

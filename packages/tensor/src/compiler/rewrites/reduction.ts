@@ -55,7 +55,8 @@ export const mergeReductions: Rewrite = (node) => {
 function throughMovement(node: Tensor, input: Tensor, axes: readonly number[]): Tensor | undefined {
   const movement = loweringOf(input, "movement");
   const inner = input.inputs[0];
-  if (movement === undefined || inner === undefined || loweringOf(inner, "reduction")?.combine !== "sum") return undefined;
+  if (movement === undefined || inner === undefined || loweringOf(inner, "reduction")?.combine !== "sum")
+    return undefined;
   if (movement.fill(input.params) !== 0 || movement.merge !== undefined) return undefined;
   if (input.size > 4 * inner.size || input.size < inner.size) return undefined;
   const source = inner.inputs[0] as Tensor;
@@ -69,5 +70,7 @@ function throughMovement(node: Tensor, input: Tensor, axes: readonly number[]): 
   );
   const moved = apply(input.primitive, [front], params);
   const count = reduced.length;
-  return apply(node.primitive, [moved], { axes: [...reduced.map((_, index) => index), ...axes.map((axis) => axis + count)] });
+  return apply(node.primitive, [moved], {
+    axes: [...reduced.map((_, index) => index), ...axes.map((axis) => axis + count)],
+  });
 }
