@@ -26,9 +26,16 @@ if (unknown !== undefined) {
 const work = mkdtempSync(join(tmpdir(), "thalweg-oracles-"));
 const log = join(work, "read.jsonl");
 const vitest = join(dirname(createRequire(import.meta.url).resolve("vitest/package.json")), "vitest.mjs");
-// A test file belongs to the folder that it is named after: optim.oracle.test.ts reads oracles/optim.
-const filters = wanted.length > 0 ? wanted.map((name) => `/${name}.oracle.test.ts`) : [".oracle.test.ts"];
-const run = spawnSync(process.execPath, [vitest, "run", ...filters], {
+// With names, only the test files that read one of these folders.
+const tests = readdirSync(join(root, "packages"), { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".oracle.test.ts") && !path.includes("node_modules"))
+  .map((path) => join(root, "packages", path))
+  .filter((path) => wanted.length === 0 || wanted.some((name) => readsFolder(path, name)));
+if (tests.length === 0) {
+  console.error(`No test reads ${wanted.join(", ") || "reference values"}.`);
+  process.exit(1);
+}
+const run = spawnSync(process.execPath, [vitest, "run", ...tests], {
   cwd: root,
   env: { ...process.env, THALWEG_ORACLES: oracles, THALWEG_ORACLES_LOG: log },
   stdio: "inherit",
@@ -46,6 +53,10 @@ for (const name of shown) {
 }
 console.log(`oracles: read ${read.size} files, ${sum([...read])} cases from ${oracles}`);
 process.exit(run.status === 0 && read.size === 0 ? 1 : (run.status ?? 1));
+
+function readsFolder(path, name) {
+  return readFileSync(path, "utf8").includes(`readOracles("${name}"`);
+}
 
 function sum(entries) {
   return entries.reduce((total, [, cases]) => total + cases, 0);
