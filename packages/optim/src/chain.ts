@@ -1,0 +1,77 @@
+import type { Constant } from "./constant";
+import type { TensorTree } from "./tensors";
+import { type GradientTransformation, type Rule, type UpdateContext, withState } from "./transform";
+
+/**
+ * Transformations one after the other, from left to right: each gets the updates of the one before it. They share one
+ * step counter. Clipping comes first, then the preconditioner, then decoupled weight decay, and the learning rate last.
+ *
+ * @example const optimizer = chain(clipByGlobalNorm({ maxNorm: 1 }), adamw({ learningRate: 1e-3 }));
+ */
+export function chain(...links: readonly GradientTransformation[]): GradientTransformation {
+  const rules = links.map(({ rule }) => rule);
+  if (rules.length === 1) return links[0] as GradientTransformation;
+  return withState(inOrder(rules, "chain"));
+}
+
+/** {@link chain} under a name of its own, for messages. */
+export function named(name: string, ...links: readonly GradientTransformation[]): GradientTransformation {
+  return withState(
+    inOrder(
+      links.map(({ rule }) => rule),
+      name,
+    ),
+  );
+}
+
+function inOrder(rules: readonly Rule[], name: string): Rule {
+  const { constants, scoped } = uniteConstants(rules, rules.map((rule) => rule.name));
+  return {
+    name,
+    constants,
+    needs: uniteNeeds(rules),
+    init: (params) => rules.map((rule) => rule.init(params)),
+    update(gradients, buffers, context) {
+      let updates = gradients;
+      const next = rules.map((rule, index) => {
+        const own = (buffers as readonly TensorTree[])[index];
+        const [changed, state] = rule.update(updates, own, scoped(context, index));
+        updates = changed;
+        return state;
+      });
+      return [updates, next];
+    },
+    evalParams: (buffers, params) =>
+      rules.reduce(
+        (point, rule, index) => rule.evalParams?.((buffers as readonly TensorTree[])[index], point) ?? point,
+        params,
+      ),
+  };
+}
+
+/** Everything that any of the rules needs. */
+export const uniteNeeds = (rules: readonly Rule[]): Rule["needs"] => [...new Set(rules.flatMap(({ needs }) => needs))];
+
+/**
+ * The hyperparameters of several rules as those of one. A name that several of them have gets a prefix.
+ *
+ * @param prefixes One per rule; where these are equal too, a number is added.
+ * @returns the constants, and what each rule is to see of a context.
+ */
+export function uniteConstants(rules: readonly Rule[], prefixes: readonly string[]) {
+  const plain = rules.flatMap(({ constants }) => constants.map(({ name }) => name));
+  const isUnique = (name: string) => plain.indexOf(name) === plain.lastIndexOf(name);
+  const labels = prefixes.map((prefix, index) => {
+    const earlier = prefixes.slice(0, index).filter((other) => other === prefix).length;
+    return earlier === 0 ? prefix : `${prefix}${earlier + 1}`;
+  });
+  const nameOf = (name: string, index: number) => (isUnique(name) ? name : `${labels[index]}.${name}`);
+  const constants = rules.flatMap((rule, index) =>
+    rule.constants.map((own): Constant => ({ ...own, name: nameOf(own.name, index) })),
+  );
+  const scoped = (context: UpdateContext, index: number): UpdateContext => ({
+    ...context,
+    constant: (name) => context.constant(nameOf(name, index)),
+  });
+  return { constants, scoped };
+}

@@ -1,0 +1,20 @@
+import { adamRecord, adamwRecord } from "./algorithms/adam";
+import { momentumRecord } from "./algorithms/momentum";
+import { nesterovRecord } from "./algorithms/nesterov";
+import { rmspropRecord } from "./algorithms/rmsprop";
+import { sgdRecord } from "./algorithms/sgd";
+import type { OptimizerRecord } from "./optimizer-record";
+
+const records: readonly OptimizerRecord[] = [
+  sgdRecord,
+  momentumRecord,
+  nesterovRecord,
+  rmspropRecord,
+  adamRecord,
+  adamwRecord,
+];
+
+/** Every optimizer by name. Command lines, documents and generic tests read this. */
+export const optimizers: Readonly<Record<string, OptimizerRecord>> = Object.fromEntries(
+  records.map((record) => [record.name, record]),
+);

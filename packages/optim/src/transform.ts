@@ -1,0 +1,176 @@
+import { ArgumentError, nearestName, Tensor, tensor, where } from "@thalweg/tensor";
+import { checkRange, type Constant } from "./constant";
+import { mapTensors, type TensorTree } from "./tensors";
+
+/** What an update may use besides gradient and parameters. */
+export interface Extra {
+  /** The loss at the parameters: scalar. */
+  readonly loss?: Tensor;
+}
+
+/** State of a transformation: a tree of tensors, so that it can be donated, saved and restored like parameters. */
+export interface OptimizerState {
+  /** Updates done so far: u32 scalar. */
+  readonly step: Tensor;
+  /** All numeric hyperparameters in one f32 vector, since a kernel can read few buffers. `null` without any. */
+  readonly hyperparameters: Tensor | null;
+  /** What the rule remembers, in trees like the parameters. */
+  readonly buffers: TensorTree;
+}
+
+/** What a rule sees in one update. */
+export interface UpdateContext {
+  readonly params: TensorTree;
+  /** The index of this update, 0, 1, …: u32 scalar. */
+  readonly step: Tensor;
+  /** The numbers of a hyperparameter, f32 scalars on the device, as {@link Constant.derive} ordered them. */
+  readonly constant: (name: string) => readonly Tensor[];
+  readonly extra: Extra;
+}
+
+/** A rule without step counter and hyperparameters of its own: what combinators combine. */
+export interface Rule<B extends TensorTree = TensorTree> {
+  /** For messages. */
+  readonly name: string;
+  readonly constants: readonly Constant[];
+  /** What `extra` has to hold. */
+  readonly needs: readonly (keyof Extra)[];
+  /** @param params f32. */
+  init(params: TensorTree): B;
+  /** @param gradients f32, or the updates of the rule before. */
+  update(gradients: TensorTree, buffers: B, context: UpdateContext): readonly [updates: TensorTree, buffers: B];
+  /** The parameters to evaluate the model at, for methods that average. */
+  evalParams?(buffers: B, params: TensorTree): TensorTree;
+}
+
+/**
+ * A gradient transformation: a pair of pure functions over trees of lazy tensors. New parameters are parameters plus
+ * updates ({@link applyUpdates}).
+ *
+ * @example
+ * const optimizer = adam({ learningRate: 1e-3 });
+ * let state = optimizer.init(params);
+ * const [updates, next] = optimizer.update(gradients, state, params);
+ */
+export interface GradientTransformation {
+  readonly rule: Rule;
+  /** The state before the first update. */
+  init(params: unknown): OptimizerState;
+  /**
+   * One update.
+   *
+   * @param gradients A tree like `params`. f16 counts as f32 from here on: state and updates are f32.
+   * @throws ArgumentError if the structures differ, or `extra` lacks what a rule needs.
+   */
+  update<P>(gradients: P, state: OptimizerState, params: P, extra?: Extra): readonly [updates: P, state: OptimizerState];
+}
+
+/** What is needed to write a transformation; all but `update` can be left out. */
+export interface RuleDefinition<B extends TensorTree> {
+  readonly name: string;
+  readonly constants?: readonly Constant[];
+  readonly needs?: readonly (keyof Extra)[];
+  readonly init?: (params: TensorTree) => B;
+  readonly update: Rule<B>["update"];
+  readonly evalParams?: (buffers: B, params: TensorTree) => TensorTree;
+}
+
+/**
+ * Makes a transformation of one rule.
+ *
+ * @example
+ * const signs = transformation({
+ *   name: "signs",
+ *   update: (gradients, buffers) => [mapTensors((g) => g.sign(), gradients), buffers],
+ * });
+ */
+export function transformation<B extends TensorTree = null>(definition: RuleDefinition<B>): GradientTransformation {
+  const { constants = [], needs = [], init = () => null as B, ...rest } = definition;
+  return withState({ ...rest, constants, needs, init } as unknown as Rule);
+}
+
+/** Adds the step counter and the hyperparameters to a rule. */
+export function withState(rule: Rule): GradientTransformation {
+  const { name, constants, needs } = rule;
+  return {
+    rule,
+    init: (params) => ({
+      step: tensor(Uint32Array.of(0), { shape: [] }),
+      hyperparameters: constants.length === 0 ? null : tensor(packed(constants)),
+      buffers: rule.init(inFloat32(params as TensorTree)),
+    }),
+    update: (gradients, state, params, extra = {}) => {
+      const missing = needs.find((need) => extra[need] === undefined);
+      if (missing !== undefined) {
+        throw new ArgumentError(`${name} needs the ${missing}: pass { ${missing} } as fourth argument of update.`);
+      }
+      const { step, hyperparameters } = state;
+      const context = { params: inFloat32(params as TensorTree), step, constant: unpack(constants, hyperparameters), extra };
+      const [updates, buffers] = rule.update(inFloat32(gradients as TensorTree), state.buffers, context);
+      return [updates as typeof gradients, { step: step.add(1), hyperparameters, buffers }];
+    },
+  };
+}
+
+const inFloat32 = (tree: TensorTree): TensorTree => mapTensors((x) => x.cast("f32"), tree);
+
+const packed = (constants: readonly Constant[]): Float32Array =>
+  Float32Array.from(constants.flatMap(({ value, derive }) => derive(value)));
+
+/** Reads hyperparameters by name from the vector in the state. */
+function unpack(constants: readonly Constant[], vector: Tensor | null): UpdateContext["constant"] {
+  const found = new Map<string, readonly Tensor[]>();
+  let offset = 0;
+  for (const { name, value, derive } of constants) {
+    const start = offset;
+    offset += derive(value).length;
+    const positions = Array.from({ length: offset - start }, (_, index) => start + index);
+    found.set(
+      name,
+      positions.map((position) => (vector as Tensor).slice([position], [position + 1]).reshape([])),
+    );
+  }
+  return (name) => {
+    const scalars = found.get(name);
+    if (scalars === undefined) throw unknownName("hyperparameter", name, [...found.keys()]);
+    return scalars;
+  };
+}
+
+/**
+ * The state with other values of hyperparameters. Compiled programs run on as they are.
+ *
+ * @param values By the names of the options that made the optimizer; in a {@link partition}, after the label and a dot.
+ *   What an option's value left out of the rule, such as a weight decay of 0, cannot be set.
+ * @throws ArgumentError for an unknown name, with the nearest one, and for a value outside of its range.
+ */
+export function setHyperparameters(
+  optimizer: GradientTransformation,
+  state: OptimizerState,
+  values: Readonly<Record<string, number>>,
+): OptimizerState {
+  const { constants, name: owner } = optimizer.rule;
+  const names = constants.map(({ name }) => name);
+  for (const name of Object.keys(values)) {
+    if (!names.includes(name)) throw unknownName(`hyperparameter of ${owner}`, name, names);
+  }
+  if (state.hyperparameters === null) return state;
+  const isSet: boolean[] = [];
+  const numbers: number[] = [];
+  for (const { name, value, range, derive } of constants) {
+    const chosen = Object.hasOwn(values, name) ? (values[name] as number) : value;
+    checkRange(`${owner}: ${name}`, chosen, range);
+    for (const number of derive(chosen)) {
+      isSet.push(Object.hasOwn(values, name));
+      numbers.push(number);
+    }
+  }
+  return { ...state, hyperparameters: where(tensor(isSet), tensor(numbers), state.hyperparameters) };
+}
+
+/** An error for a name that does not exist, with the nearest one and all of them. */
+export function unknownName(what: string, name: string, known: readonly string[]): ArgumentError {
+  const nearest = nearestName(name, known);
+  const guess = nearest === undefined ? "" : ` Did you mean "${nearest}"?`;
+  return new ArgumentError(`Unknown ${what} "${name}".${guess} Known: ${known.join(", ") || "none"}.`);
+}

@@ -1,0 +1,54 @@
+import type { Tensor } from "@thalweg/tensor";
+import { constant, decayConstant, nonNegative } from "../constant";
+import { mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
+import { type GradientTransformation, transformation } from "../transform";
+import { updateAverage } from "./average";
+
+export interface RmsScalingOptions {
+  /** Retained fraction of the average of squares, in [0, 1). */
+  readonly decay: number;
+  /** Added to the root, at least 0. */
+  readonly epsilon: number;
+  /** Adds `epsilon` under the root instead. Default false. */
+  readonly epsilonInRoot?: boolean;
+  /** Subtracts the square of the average gradient: divides by the standard deviation. Default false. */
+  readonly centered?: boolean;
+  /** Value of the average before the first step, at least 0. Default 0. */
+  readonly initialAccumulator?: number;
+}
+
+interface RmsBuffers {
+  readonly [name: string]: TensorTree;
+  readonly secondMoment: TensorTree;
+  /** Only if centered. */
+  readonly firstMoment: TensorTree;
+}
+
+/**
+ * Divides by the root of the average of squared gradients: g / (√v + epsilon).
+ *
+ * @see Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012
+ */
+export function scaleByRms(options: RmsScalingOptions): GradientTransformation {
+  const { decay, epsilon, epsilonInRoot = false, centered = false, initialAccumulator = 0 } = options;
+  const owner = "scaleByRms";
+  // Only the initial state depends on it, so that it is none of the numbers in the state.
+  const { value: start } = constant(owner, "initialAccumulator", initialAccumulator, nonNegative);
+  return transformation<RmsBuffers>({
+    name: owner,
+    constants: [decayConstant(owner, "decay", decay), constant(owner, "epsilon", epsilon, nonNegative)],
+    init: (params) => ({ secondMoment: treeFull(params, start), firstMoment: centered ? treeZeros(params) : null }),
+    update: (gradients, buffers, { constant: numbers }) => {
+      const average = numbers("decay");
+      const [eps] = numbers("epsilon") as [Tensor];
+      const secondMoment = updateAverage(average, buffers.secondMoment, mapTensors((g) => g.square(), gradients));
+      const firstMoment = centered ? updateAverage(average, buffers.firstMoment, gradients) : null;
+      // Rounding can make the difference negative where the gradient hardly varies.
+      const variance = centered
+        ? mapTensors((v, m) => v.sub(m.square()).maximum(0), secondMoment, firstMoment)
+        : secondMoment;
+      const divisor = (v: Tensor) => (epsilonInRoot ? v.add(eps).sqrt() : v.sqrt().add(eps));
+      return [mapTensors((g, v) => g.div(divisor(v)), gradients, variance), { secondMoment, firstMoment }];
+    },
+  });
+}
