@@ -89,6 +89,7 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
       onRun?.(record);
     }
   }
+  for (const { programs } of contenders) programs.dispose();
   for (const leaf of treeLeaves<Tensor>(data)) leaf.dispose();
   const interrupted = signal?.aborted ?? false;
   // There is one race, as all runs have one workload and one target.

@@ -1,7 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setDefaultDevice } from "@thalweg/tensor";
+import { defaultDevice, setDefaultDevice } from "@thalweg/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runCommand } from "./fake-terminal";
 
@@ -58,10 +58,17 @@ describe("a mistake ends in one message with the way out", () => {
   });
 
   it("no adapter is one message, and nothing is written", async () => {
+    // Other suites of this process may have a device already, and a run would take that one.
+    const before = defaultDevice();
     setDefaultDevice(undefined);
-    const message = await fail("run digits sgd --adapter no-such-gpu --out FOLDER/never");
-    expect(message).toMatch(/^exit 1: error: .*no-such-gpu/);
-    expect(message.split("\n")).toHaveLength(1);
+    try {
+      const message = await fail("run digits sgd --adapter no-such-gpu --out FOLDER/never");
+      expect(message).toMatch(/^exit 1: error: .*no-such-gpu/);
+      expect(message.split("\n")).toHaveLength(1);
+      expect(existsSync(join(folder, "never"))).toBe(false);
+    } finally {
+      setDefaultDevice(before);
+    }
   });
 
   it("data that are missing are named with the command that fetches them", async () => {

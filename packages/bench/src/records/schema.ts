@@ -110,7 +110,10 @@ export interface PhaseResult {
   readonly accuracy: number | null;
 }
 
-/** State after `step` steps. The first one is at step 0, before training. */
+/**
+ * State after `step` steps. The first one is at step 0, before training. Evaluations inside of an epoch, which look for
+ * the target, hold its phase only.
+ */
 export interface EvaluationLine {
   readonly type: "evaluation";
   readonly step: number;

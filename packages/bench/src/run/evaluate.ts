@@ -1,25 +1,26 @@
 import { tensor } from "@thalweg/tensor";
 import { batchCount, type DataTensors } from "@thalweg/workloads";
-import { type Phase, type PhaseResult, phases } from "../records/schema";
+import type { Phase, PhaseResult } from "../records/schema";
 import { emptySums, type Programs, type RunKeys, type TrainingState } from "./programs";
 
-/** Result of all phases that have examples. */
+/** Result of an evaluation. */
 export interface EvaluationResult {
   readonly regularizer: number;
   readonly phases: Readonly<Partial<Record<Phase, PhaseResult>>>;
 }
 
-/** Means over the full batches of every phase, in evaluation mode. */
+/** Means over the full batches of the phases, in evaluation mode. Phases without examples are left out. */
 export async function evaluatePhases(
   { parts, evaluate, regularizer }: Programs,
   { params, model }: Pick<TrainingState, "params" | "model">,
   data: DataTensors,
   keys: RunKeys,
+  wanted: readonly Phase[],
 ): Promise<EvaluationResult> {
   const { dataset, batchSize, problem } = parts;
   using penalty = regularizer(params);
   const pending: { readonly phase: Phase; readonly batches: number; readonly sums: ReturnType<typeof evaluate> }[] = [];
-  for (const phase of phases) {
+  for (const phase of wanted) {
     const { start, count } = dataset.splits[phase];
     if (count === 0) continue;
     const batches = batchCount(dataset, phase, batchSize);

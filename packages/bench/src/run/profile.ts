@@ -114,6 +114,7 @@ export async function profileStep(
     })),
   };
   for (const leaf of treeLeaves<Tensor>([timed.state, data])) leaf.dispose();
+  programs.dispose();
   return { profile, rows: timed.rows };
 }
 

@@ -86,6 +86,8 @@ export interface Programs extends ReturnType<typeof compilePrograms> {
    * some drivers compile a kernel when it is first dispatched. Later calls do nothing.
    */
   readonly warmUp: (data: DataTensors, keys: RunKeys) => Promise<void>;
+  /** Frees the memory that the programs hold. */
+  readonly dispose: () => void;
 }
 
 /**
@@ -102,7 +104,10 @@ export function createPrograms(parts: ProgramParts): Programs {
     warmedUp ??= runEach(parts, programs, data, keys);
     return warmedUp;
   };
-  return { parts, ...programs, warmUp };
+  const dispose = (): void => {
+    for (const program of Object.values(programs)) program.dispose();
+  };
+  return { parts, ...programs, warmUp, dispose };
 }
 
 async function runEach(

@@ -17,6 +17,8 @@ export interface SegmentOptions {
   readonly seconds: number;
   readonly now: () => number;
   readonly signal: AbortSignal | undefined;
+  /** Rate of the segment before, from which the size of the first chunk follows. */
+  readonly stepsPerSecond: number | undefined;
   /** Called whenever losses have come back from the device. */
   readonly onChunk: (chunk: {
     readonly step: number;
@@ -55,15 +57,15 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
 
   await device.idle();
   const start = now();
-  let lastArrival = start;
-  let chunk = 4;
+  const chunkAt = (rate: number) =>
+    Math.max(1, Math.min(Math.round((rate * chunkMs) / 1000), historyLength * trainLogInterval));
+  let chunk = options.stepsPerSecond === undefined ? 4 : chunkAt(options.stepsPerSecond);
   let pending: Promise<Observation> | undefined;
 
   const receive = async (arriving: Promise<Observation>): Promise<void> => {
     const { first, end, history, diverged } = await arriving;
-    const arrival = now();
-    const elapsed = arrival - lastArrival;
-    lastArrival = arrival;
+    // Over the whole segment: two chunks may arrive at almost the same time, which says nothing about their steps.
+    const stepsPerSecond = ((end - from) * 1000) / (now() - start);
     if (diverged !== neverDiverged) divergedAt = diverged;
     for (
       let logged = Math.ceil(first / trainLogInterval) * trainLogInterval;
@@ -76,9 +78,8 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
       const accuracy = problem.metric === "accuracy" ? (history[2 * slot + 1] ?? Number.NaN) : null;
       lines.push({ type: "training", step: logged, loss, accuracy });
     }
-    onChunk({ step: end, last: lines.at(-1), stepsPerSecond: ((end - first) * 1000) / elapsed });
-    const wanted = (chunkMs * (end - first)) / Math.max(elapsed, 0.1);
-    chunk = Math.max(1, Math.min(2 * chunk, Math.round(wanted), historyLength * trainLogInterval));
+    onChunk({ step: end, last: lines.at(-1), stepsPerSecond });
+    chunk = Math.min(2 * chunk, chunkAt(stepsPerSecond));
   };
 
   const mayGoOn = () =>

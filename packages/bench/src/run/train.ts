@@ -7,6 +7,7 @@ import { checkpointPath, type ExistingRun, findExistingRun, recordPath } from ".
 import type {
   EndLine,
   EvaluationLine,
+  Phase,
   RunConfiguration,
   RunStatus,
   RunTimes,
@@ -14,7 +15,7 @@ import type {
   TimeToTarget,
   TrainingLine,
 } from "../records/schema";
-import { recordVersion } from "../records/schema";
+import { phases, recordVersion } from "../records/schema";
 import { RecordWriter } from "../records/writer";
 import { isBetter, metricOf } from "../report/aggregate";
 import { restoreCheckpoint, saveCheckpoint } from "./checkpoint";
@@ -171,6 +172,7 @@ class Run {
         seconds: (budget.seconds ?? Number.POSITIVE_INFINITY) - this.#times.training,
         now: this.#now,
         signal,
+        stepsPerSecond: this.#stepsPerSecond,
         onChunk: ({ step, last, stepsPerSecond }) => {
           this.#trainingLine = last ?? this.#trainingLine;
           this.#stepsPerSecond = stepsPerSecond;
@@ -207,7 +209,7 @@ class Run {
       gpuSeconds: null,
       reason,
     });
-    for (const leaf of treeLeaves<Tensor>(this.#state)) leaf.dispose();
+    for (const leaf of treeLeaves<Tensor>([this.#state, this.#keys])) leaf.dispose();
     this.#state = undefined;
   }
 
@@ -216,7 +218,9 @@ class Run {
     const { programs, data } = this.#options;
     const state = this.#current();
     this.#report("evaluating", this.#step);
-    const { value, seconds } = await this.#timed(() => evaluatePhases(programs, state, data, this.#keys));
+    const { value, seconds } = await this.#timed(() =>
+      evaluatePhases(programs, state, data, this.#keys, this.#phases()),
+    );
     this.#times.evaluation += seconds;
     this.#evaluation = {
       type: "evaluation",
@@ -238,6 +242,15 @@ class Run {
     const bytes = await saveCheckpoint(state, { path, metadata });
     this.#writer.append({ type: "checkpoint", step: this.#step, file: basename(path), bytes });
     this.#report("evaluating", this.#step);
+  }
+
+  /**
+   * All phases at the start of every epoch and where there is no target. In between only the target's phase is needed, and
+   * three phases would cost more than the training between two evaluations.
+   */
+  #phases(): readonly Phase[] {
+    const { target, stepsPerEpoch } = this.#options.configuration;
+    return target === null || this.#step % stepsPerEpoch === 0 ? phases : [target.phase];
   }
 
   #ending(lastStep: number, target: Target | null): RunStatus | undefined {
