@@ -24,7 +24,8 @@ export interface Case {
   readonly domain?: readonly [number, number];
 }
 
-const labels = tensor(Int32Array.of(0, 3, 1));
+/** Made anew for every use: once a graph ran on the device, its data are there and not on the host. */
+const labels = () => tensor(Int32Array.of(0, 3, 1));
 const layer =
   <P extends object>(made: nn.Layer<P, nn.Nothing>, names: readonly (keyof P)[]) =>
   (x: Tensor, ...leaves: Tensor[]) =>
@@ -163,7 +164,7 @@ export const layers: readonly Case[] = [
   {
     name: "embedding",
     shapes: [[5, 2]],
-    f: (table) => nn.embedding({ count: 5, features: 2 }).apply({ table }, labels),
+    f: (table) => nn.embedding({ count: 5, features: 2 }).apply({ table }, labels()),
   },
   {
     name: "dropout",
@@ -198,12 +199,12 @@ export const layers: readonly Case[] = [
 ];
 
 export const losses: readonly Case[] = [
-  { name: "softmaxCrossEntropy", shapes: [[3, 4]], f: (x) => nn.softmaxCrossEntropy(x, labels) },
+  { name: "softmaxCrossEntropy", shapes: [[3, 4]], f: (x) => nn.softmaxCrossEntropy(x, labels()) },
   {
     name: "softmaxCrossEntropy with all options",
     shapes: [[3, 4]],
     f: (x) =>
-      nn.softmaxCrossEntropy(x, labels, { labelSmoothing: 0.1, weights: tensor([1, 2, 3, 4]), ignoredLabel: 3 }),
+      nn.softmaxCrossEntropy(x, labels(), { labelSmoothing: 0.1, weights: tensor([1, 2, 3, 4]), ignoredLabel: 3 }),
   },
   {
     name: "softmaxCrossEntropy of distributions",

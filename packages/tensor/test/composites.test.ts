@@ -2,7 +2,8 @@ import { describe, it } from "vitest";
 import { averagePool, conv, convTranspose, einsum, evaluate, maxPool, type Tensor, tensor } from "../src/index";
 import { evaluateReference, expectClose, type NdArray, randomInputs, seededDraw, tolerance } from "../src/testing";
 
-const seeds = Array.from({ length: 16 }, (_, seed) => seed);
+/** Few: on a software adapter compiling the shaders takes most of the time. The loops beside the sources cover more. */
+const seeds = [0, 1, 2, 3, 4, 14];
 
 const bound = (array: NdArray) =>
   tolerance({ terms: 64, scale: array.values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1) });
