@@ -8,8 +8,9 @@ import type { Row } from "./measure";
 import { measureCase } from "./measure";
 import { formatAgreement, formatTable } from "./table";
 
-/** Loads an engine only when it takes part: the two peers look for `navigator.gpu` while they start. */
+/** Loads an engine only when it takes part: the peers look for `navigator.gpu` while they start. */
 const engineLoaders: Readonly<Record<string, () => Promise<{ create(): Promise<Engine> }>>> = {
+  thalweg: () => import("./engines/thalweg"),
   jaxjs: () => import("./engines/jaxjs"),
   tfjs: () => import("./engines/tfjs"),
 };
