@@ -8,15 +8,18 @@ export interface Extra {
   readonly loss?: Tensor;
 }
 
-/** State of a transformation: a tree of tensors, so that it can be donated, saved and restored like parameters. */
-export interface OptimizerState {
+/**
+ * State of a transformation: a tree of tensors, so that it can be donated, saved and restored like parameters. (A type
+ * and no interface, since only types of objects count as trees.)
+ */
+export type OptimizerState = {
   /** Updates done so far: u32 scalar. */
   readonly step: Tensor;
   /** All numeric hyperparameters in one f32 vector, since a kernel can read few buffers. `null` without any. */
   readonly hyperparameters: Tensor | null;
   /** What the rule remembers, in trees like the parameters. */
   readonly buffers: TensorTree;
-}
+};
 
 /** What a rule sees in one update. */
 export interface UpdateContext {

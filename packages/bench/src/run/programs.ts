@@ -1,5 +1,5 @@
 import { valueAndGrad } from "@thalweg/autograd";
-import { applyUpdates, type GradientTransformation } from "@thalweg/optim";
+import { applyUpdates, type GradientTransformation, type OptimizerState } from "@thalweg/optim";
 import {
   compile,
   concat,
@@ -31,7 +31,7 @@ export interface TrainingState {
   readonly params: TensorTree;
   /** The problem's own state, such as batch-norm averages. */
   readonly model: TensorTree;
-  readonly optimizer: TensorTree;
+  readonly optimizer: OptimizerState;
   /** Steps done: u32 scalar. */
   readonly step: Tensor;
   /** First step whose loss was not finite, or {@link neverDiverged}: u32 scalar. */
@@ -145,7 +145,7 @@ function compilePrograms(parts: ProgramParts) {
       return {
         params: applyUpdates(state.params, updates),
         model,
-        optimizer: optimizerState as TensorTree,
+        optimizer: optimizerState,
         step: state.step.add(1),
         divergedAt: where(finite, state.divergedAt, state.step),
         history: logged(state, loss, accuracy, trainLogInterval),
@@ -187,7 +187,7 @@ export function initialState({ problem, optimizer }: ProgramParts, keys: RunKeys
   return {
     params,
     model: state,
-    optimizer: optimizer.init(params) as TensorTree,
+    optimizer: optimizer.init(params),
     step: tensor(Uint32Array.of(0)).reshape([]),
     divergedAt: tensor(Uint32Array.of(neverDiverged)).reshape([]),
     history: full([historyLength, 2], 0),
