@@ -1,4 +1,4 @@
-import { grad, jvp } from "@thalweg/autograd";
+import { grad, jvp, vmap } from "@thalweg/autograd";
 import { placeholder, type Tensor, tensor } from "@thalweg/tensor";
 import {
   type Bindings,
@@ -26,8 +26,8 @@ interface Prepared extends Case {
   readonly value: (...inputs: Tensor[]) => Tensor;
 }
 
-function prepare(example: Case): Prepared {
-  const draw = seededDraw(11);
+function prepare(example: Case, seed = 11): Prepared {
+  const draw = seededDraw(seed);
   const inputs = example.shapes.map((shape) => placeholder(shape, "f32"));
   const valuesOf = (shapes: readonly (readonly number[])[], distinct = false): NdArray[] =>
     randomInputs(
@@ -93,5 +93,25 @@ describe("derivatives against finite differences in float64", () => {
     evaluateReference(tangents as Tensor[], at).forEach((tangent, i) =>
       expectClose(tangent, expected[i] as NdArray, { relative: 1e-6, absolute: 1e-7 }, `argument ${i}`),
     );
+  });
+
+  it.each([...convolutions, ...layers, ...losses])("per example, vmap of grad is a loop of grad: $name", (example) => {
+    const [first, second] = [prepare(example, 21), prepare(example, 22)];
+    const gradient = gradientOf(first);
+    const values = ({ inputs, at }: Prepared) => inputs.map((input) => at.get(input) as NdArray);
+    const pairs = values(first).map((array, i) => [array, values(second)[i] as NdArray] as const);
+    const rows = pairs.map(([a, b]) =>
+      tensor(Float32Array.from([...a.values, ...b.values]), { shape: [2, ...a.shape] }),
+    );
+    const batched = evaluateReference(vmap(gradient)(...rows));
+    const one = evaluateReference(gradient(...first.inputs), first.at);
+    const other = evaluateReference(
+      gradient(...first.inputs),
+      new Map(first.inputs.map((input, i) => [input, values(second)[i] as NdArray])),
+    );
+    for (const [i, array] of batched.entries()) {
+      const expected = [...(one[i] as NdArray).values, ...(other[i] as NdArray).values];
+      expectClose(array, { values: expected, shape: array.shape }, { relative: 1e-11, absolute: 1e-12 });
+    }
   });
 });
