@@ -540,6 +540,7 @@ export class Tensor {
     ) {
       return this;
     }
+    checkConstant("pad", this.dtype, value);
     return apply(p.pad as Primitive, [this], { axes, value });
   }
   /**
@@ -662,10 +663,14 @@ export function applyBroadcast<P = undefined>(
   );
 }
 
-function constantLike(operation: string, dtype: DType, value: number | boolean): Tensor {
+function checkConstant(operation: string, dtype: DType, value: number | boolean): void {
   if (isInteger(dtype) && !Number.isInteger(Number(value))) {
     throw new DTypeError(`${operation}: ${value} is no ${dtype}. Cast the tensor first: x.cast("f32").`);
   }
+}
+
+function constantLike(operation: string, dtype: DType, value: number | boolean): Tensor {
+  checkConstant(operation, dtype, value);
   return full([], value, { dtype });
 }
 
@@ -676,6 +681,7 @@ export function full(
   { dtype = "f32" }: { readonly dtype?: DType } = {},
 ): Tensor {
   checkShape("full", shape);
+  checkConstant("full", dtype, value);
   return apply(p.full as Primitive, [], { shape, dtype, value: Number(value) });
 }
 

@@ -268,7 +268,7 @@ export type ThreefryWord = "first" | "second" | "xor";
 export const threefry = elementwise<{ readonly word: ThreefryWord }>({
   name: "threefry",
   arity: 4,
-  takes: "integer",
+  takes: "u32",
   expression: (args, { call }, { word }) => call(`threefry_${word}`, ...args),
   reference: (args, { word }) => {
     const [first, second] = threefry2x32(args as unknown as [number, number, number, number]);
@@ -293,7 +293,7 @@ export const threefry = elementwise<{ readonly word: ThreefryWord }>({
 export const shuffle = elementwise<{ readonly count: number }>({
   name: "shuffle",
   arity: 3,
-  takes: "integer",
+  takes: "u32",
   expression: ([first, second, position], { call, literal }, { count }) =>
     call("swap_or_not", first as string, second as string, position as string, literal(count, "u32")),
   reference: ([first, second, position], { count }) =>

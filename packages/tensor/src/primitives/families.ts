@@ -18,11 +18,12 @@ import {
 } from "./definition";
 
 /** Which dtypes an elementwise operation takes. */
-type DTypeClass = "float" | "integer" | "number" | "bool" | "any";
+type DTypeClass = "float" | "integer" | "u32" | "number" | "bool" | "any";
 
 const accepts: Readonly<Record<DTypeClass, (dtype: DType) => boolean>> = {
   float: isFloat,
   integer: isInteger,
+  u32: (dtype) => dtype === "u32",
   number: (dtype) => dtype !== "bool",
   bool: (dtype) => dtype === "bool",
   any: () => true,
@@ -31,6 +32,7 @@ const accepts: Readonly<Record<DTypeClass, (dtype: DType) => boolean>> = {
 const sampleDType: Readonly<Record<DTypeClass, DType>> = {
   float: "f32",
   integer: "u32",
+  u32: "u32",
   number: "f32",
   bool: "bool",
   any: "f32",
