@@ -1,6 +1,7 @@
 import { valueAndGrad } from "@thalweg/autograd";
 import * as nn from "@thalweg/nn";
-import { compile, init, type Tensor, tensor, treeMap, zerosLike } from "@thalweg/tensor";
+import { applyUpdates, type GradientTransformation, momentum, type OptimizerState } from "@thalweg/optim";
+import { compile, init, type Tensor, tensor } from "@thalweg/tensor";
 import manifest from "@thalweg/tensor/package.json";
 import { type Case, kernelShape, type Layer, type LayerParameters } from "../cases";
 import type { Engine } from "../engine";
@@ -9,7 +10,7 @@ type Parameters = Readonly<Record<string, { readonly kernel: Tensor; readonly bi
 
 interface State {
   readonly params: Parameters;
-  readonly velocity: Parameters;
+  readonly optimizer: OptimizerState;
 }
 
 /** Thalweg as its README shows: a model of layers, and the whole step as one compiled program that updates its state in place. */
@@ -19,9 +20,10 @@ export async function create(): Promise<Engine> {
     name: "thalweg",
     version: manifest.version,
     async prepare({ case: network, parameters, batches }) {
-      const step = trainingStep(network);
+      const optimizer = momentum({ learningRate: network.learningRate, momentum: network.momentum });
+      const step = trainingStep(network, optimizer);
       const params = uploadParameters(network, parameters);
-      let state: State = { params, velocity: treeMap(zerosLike, params) };
+      let state: State = { params, optimizer: optimizer.init(params) };
       const data = batches.map(({ images, labels }) => ({
         images: tensor(images, { shape: [network.batchSize, ...network.imageShape] }),
         labels: tensor(labels),
@@ -52,15 +54,14 @@ export async function create(): Promise<Engine> {
   };
 }
 
-function trainingStep(network: Case) {
+function trainingStep(network: Case, optimizer: GradientTransformation) {
   const model = nn.sequential(Object.fromEntries(network.layers.flatMap(layersOf)));
   const lossOf = (params: Parameters, images: Tensor, labels: Tensor) =>
     nn.softmaxCrossEntropy(model.apply(params, images), labels).mean();
   const train = (state: State, images: Tensor, labels: Tensor): [State, Tensor] => {
     const [loss, gradients] = valueAndGrad(lossOf)(state.params, images, labels);
-    const velocity = treeMap((v: Tensor, g: Tensor) => v.mul(network.momentum).add(g), state.velocity, gradients);
-    const params = treeMap((p: Tensor, v: Tensor) => p.sub(v.mul(network.learningRate)), state.params, velocity);
-    return [{ params, velocity }, loss];
+    const [updates, next] = optimizer.update(gradients, state.optimizer, state.params);
+    return [{ params: applyUpdates(state.params, updates), optimizer: next }, loss];
   };
   return compile(train, { donate: [0] });
 }
