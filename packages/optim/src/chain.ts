@@ -1,10 +1,10 @@
 import type { Constant } from "./constant";
 import type { TensorTree } from "./tensors";
-import { type GradientTransformation, type Rule, type UpdateContext, withState } from "./transform";
+import { type EvalContext, type GradientTransformation, type Rule, withState } from "./transform";
 
 /**
  * Transformations one after the other, from left to right: each gets the updates of the one before it. They share one
- * step counter. Clipping comes first, then the preconditioner, then decoupled weight decay, and the learning rate last.
+ * step counter. The last link that averages parameters says where to evaluate. Clipping comes first, then the preconditioner, then decoupled weight decay, and the learning rate last.
  *
  * @example const optimizer = chain(clipByGlobalNorm({ maxNorm: 1 }), adamw({ learningRate: 1e-3 }));
  */
@@ -26,6 +26,17 @@ export function named(name: string, ...links: readonly GradientTransformation[])
 
 function inOrder(rules: readonly Rule[], name: string): Rule {
   const { constants, scoped } = uniteConstants(rules, rules.map((rule) => rule.name));
+  const averaging = rules.findLastIndex((rule) => rule.evalParams !== undefined);
+  const evaluation: Pick<Rule, "evalParams"> =
+    averaging < 0
+      ? {}
+      : {
+          evalParams: (buffers, context) => {
+            const own = (buffers as readonly TensorTree[])[averaging];
+            const { evalParams } = rules[averaging] as Rule;
+            return evalParams?.(own, scoped(context, averaging)) ?? context.params;
+          },
+        };
   return {
     name,
     constants,
@@ -41,11 +52,7 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
       });
       return [updates, next];
     },
-    evalParams: (buffers, params) =>
-      rules.reduce(
-        (point, rule, index) => rule.evalParams?.((buffers as readonly TensorTree[])[index], point) ?? point,
-        params,
-      ),
+    ...evaluation,
   };
 }
 
@@ -69,7 +76,7 @@ export function uniteConstants(rules: readonly Rule[], prefixes: readonly string
   const constants = rules.flatMap((rule, index) =>
     rule.constants.map((own): Constant => ({ ...own, name: nameOf(own.name, index) })),
   );
-  const scoped = (context: UpdateContext, index: number): UpdateContext => ({
+  const scoped = <C extends EvalContext>(context: C, index: number): C => ({
     ...context,
     constant: (name) => context.constant(nameOf(name, index)),
   });

@@ -31,6 +31,9 @@ export interface UpdateContext {
   readonly extra: Extra;
 }
 
+/** What a rule sees when the model is evaluated. */
+export type EvalContext = Omit<UpdateContext, "extra">;
+
 /** A rule without step counter and hyperparameters of its own: what combinators combine. */
 export interface Rule<B extends TensorTree = TensorTree> {
   /** For messages. */
@@ -42,8 +45,8 @@ export interface Rule<B extends TensorTree = TensorTree> {
   init(params: TensorTree): B;
   /** @param gradients f32, or the updates of the rule before. */
   update(gradients: TensorTree, buffers: B, context: UpdateContext): readonly [updates: TensorTree, buffers: B];
-  /** The parameters to evaluate the model at, for methods that average. */
-  evalParams?(buffers: B, params: TensorTree): TensorTree;
+  /** The parameters to evaluate the model at, for methods that average; `context.step` counts the updates done. */
+  evalParams?(buffers: B, context: EvalContext): TensorTree;
 }
 
 /**
@@ -75,7 +78,7 @@ export interface RuleDefinition<B extends TensorTree> {
   readonly needs?: readonly (keyof Extra)[];
   readonly init?: (params: TensorTree) => B;
   readonly update: Rule<B>["update"];
-  readonly evalParams?: (buffers: B, params: TensorTree) => TensorTree;
+  readonly evalParams?: (buffers: B, context: EvalContext) => TensorTree;
 }
 
 /**
@@ -113,6 +116,20 @@ export function withState(rule: Rule): GradientTransformation {
       return [updates as typeof gradients, { step: step.add(1), hyperparameters, buffers }];
     },
   };
+}
+
+/**
+ * The parameters at which the model is to be evaluated: those of training, unless the optimizer averages.
+ *
+ * @param params The parameters after the last update.
+ */
+export function evalParams<P>({ rule }: GradientTransformation, state: OptimizerState, params: P): P {
+  if (rule.evalParams === undefined) return params;
+  const { step, hyperparameters, buffers } = state;
+  const own = params as TensorTree;
+  const constant = unpack(rule.constants, hyperparameters);
+  const point = rule.evalParams(buffers, { params: inFloat32(own), step, constant });
+  return mapTensors((x, like) => x.cast(like.dtype), point, own) as P;
 }
 
 const inFloat32 = (tree: TensorTree): TensorTree => mapTensors((x) => x.cast("f32"), tree);
