@@ -48,6 +48,9 @@ const cheapWork = 64;
 /** Repeated work below this many operations in all is cheaper than one more kernel. */
 const workOfKernel = 200_000;
 
+/** Work in the inner loop of a contraction counts this many times: it competes with the multiply-adds. */
+const operandWeight = 4;
+
 /** Elements that one invocation may write in a loop where there are few rows. */
 const longestRow = 1024;
 
@@ -124,7 +127,8 @@ function readsPerInput(node: Tensor, index: number, target: CompileTarget): numb
     const other = node.inputs[1 - index] as Tensor;
     const side = (1 - index) as 0 | 1;
     const free = freeAxes(other.rank, batch[side], contract[side]);
-    return input.size * Math.ceil(sizeOf(free.map((axis) => other.shape[axis] as number)) / target.operandReuse);
+    const repeats = Math.ceil(sizeOf(free.map((axis) => other.shape[axis] as number)) / target.operandReuse);
+    return input.size * (repeats > 1 ? operandWeight * repeats : 1);
   }
   return loweringOf(node, "reduction") ? input.size : node.size;
 }

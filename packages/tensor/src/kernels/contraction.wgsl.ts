@@ -21,6 +21,8 @@ import { bindingSlots, bytesOf, type Kernel, type KernelTensors, kernelText, mak
 const columnsPerTile = 4;
 const rowsPerTile = 8;
 const invocationsPerGroup = 64;
+/** Characters of a kernel's statements. */
+const longestText = 8000;
 
 /** Along which coordinate an operand is loaded four at a time. */
 type LoadAlong = "contracted" | "free" | "nothing";
@@ -94,7 +96,27 @@ const powerOfTwoFor = (count: number, most: number): number => {
   return power;
 };
 
+/**
+ * The largest tile whose text stays short. Where every row has coordinates of its own (taps of a kernel gradient, say),
+ * the text grows with rows times unrolled terms, and compilers of shaders take more than linear time.
+ */
 function choosePlan(cluster: Cluster, tensors: KernelTensors): Plan {
+  const variants = [
+    { rows: rowsPerTile, unroll: 4 },
+    { rows: rowsPerTile, unroll: 1 },
+    { rows: rowsPerTile / 2, unroll: 1 },
+    { rows: rowsPerTile / 4, unroll: 1 },
+  ] as const;
+  for (const { rows, unroll } of variants) {
+    const plan = planTile(cluster, tensors, rows, unroll);
+    const trial = makeEmitter(tensors, bindingSlots(tensors), () => false);
+    draw(trial, cluster, plan);
+    if (trial.text().length <= longestText) return plan;
+  }
+  return planTile(cluster, tensors, 1, 1);
+}
+
+function planTile(cluster: Cluster, tensors: KernelTensors, mostRows: number, unroll: 1 | 4): Plan {
   const dot = cluster.members[0]?.node as Tensor;
   const [a, b] = dot.inputs as [Tensor, Tensor];
   const params = dot.params as DotParams;
@@ -104,7 +126,7 @@ function choosePlan(cluster: Cluster, tensors: KernelTensors): Plan {
   const [rows, columns] = [sizeOf(rowShape), sizeOf(columnShape)];
   const contracted = extentsOf(a, params.contract[0]);
   const groupColumns = powerOfTwoFor(Math.ceil(columns / columnsPerTile), 8);
-  const tile = Math.min(rows, rowsPerTile);
+  const tile = Math.min(rows, mostRows);
   const base: Plan = {
     dot,
     a,
@@ -125,17 +147,17 @@ function choosePlan(cluster: Cluster, tensors: KernelTensors): Plan {
     groupColumns,
     groupRows: powerOfTwoFor(Math.ceil(rows / tile), invocationsPerGroup / groupColumns),
   };
-  return chooseLoads(base, tensors);
+  return chooseLoads(base, tensors, unroll);
 }
 
 /** Tries every contracted coordinate as the innermost one and takes the first with the most vector loads. */
-function chooseLoads(base: Plan, tensors: KernelTensors): Plan {
+function chooseLoads(base: Plan, tensors: KernelTensors, unroll: 1 | 4): Plan {
   const candidates =
     base.contracted.length === 0
       ? [base]
       : base.contracted.map((extent, index): Plan => {
           const order = [...base.contracted.keys()].filter((other) => other !== index);
-          return { ...base, loopOrder: [...order, index], unroll: extent % 4 === 0 ? 4 : 1 };
+          return { ...base, loopOrder: [...order, index], unroll: extent % unroll === 0 ? unroll : 1 };
         });
   const scored = candidates.map((plan) => {
     const along = (side: "a" | "b", how: LoadAlong) => loadsVectors(plan, side, how, tensors);
