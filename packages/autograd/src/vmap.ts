@@ -75,7 +75,9 @@ export function vmap<A extends readonly unknown[], R>(
     } finally {
       // Nobody can compute what is made of arguments that have no elements; whoever kept it is told so.
       for (const tensor of [...roots, ...equations.map(({ output }) => output)]) {
-        tensor.retire("let go at the end of the vmap in which it stood for one example");
+        tensor.retire(
+          "let go with the vmap in which it stood for one example (return from the function what you need)",
+        );
       }
     }
   };

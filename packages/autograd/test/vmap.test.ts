@@ -295,6 +295,18 @@ describe("vmap reports", () => {
     );
   });
 
+  it("that elements of one example cannot be read", async () => {
+    const reads: Promise<unknown>[] = [];
+    vmap((row: Tensor) => {
+      reads.push(row.data(), row.sum().item());
+      return row;
+    })(images);
+    for (const outcome of await Promise.allSettled(reads)) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: expect.any(DisposedError) });
+      expect(String((outcome as PromiseRejectedResult).reason)).toContain("in which it stood for one example");
+    }
+  });
+
   it("the use of a tensor that was kept from inside, also after the function failed", () => {
     let kept: Tensor | undefined;
     let made: Tensor | undefined;
@@ -305,7 +317,7 @@ describe("vmap reports", () => {
     })(images);
     expect(message(() => kept?.add(1))).toBeInstanceOf(DisposedError);
     expect(message(() => made?.add(1)).message).toMatchInlineSnapshot(
-      `"A tensor f32 [3] was used after it was let go at the end of the vmap in which it stood for one example. Keep a copy if you need it."`,
+      `"A tensor f32 [3] was used after it was let go with the vmap in which it stood for one example (return from the function what you need). Keep a copy if you need it."`,
     );
     const failing = vmap((row: Tensor): Tensor => {
       kept = row;
