@@ -18,8 +18,9 @@ export const standardOptimizers = ["sgd", "momentum", "adam", "adamw"] as const;
 /**
  * Standard races by workload.
  *
- * - `digits`: rates from a grid of factors of two with seed 1, none of the seeds that are raced: the rate with the
- *   shortest time to the target. Decay of AdamW as published.
+ * - `digits`: of the rates 0.05 … 0.8 (SGD), 0.01 … 0.16 (momentum) and 0.0025 … 0.04 (Adam), five each in factors of two,
+ *   those with which seeds 1 and 2 took the fewest steps to the target; the next larger one diverges or misses it for SGD
+ *   and momentum. AdamW has Adam's rate. The raced seeds took no part.
  * - `fmnist_2c2d`: rates and target of the DeepOBS 1.1 baselines (published with their split 1.1; test accuracy 0.919809).
  *
  * @see Schneider, Balles, Hennig: DeepOBS, a deep learning optimizer benchmark suite. ICLR 2019.
@@ -27,13 +28,13 @@ export const standardOptimizers = ["sgd", "momentum", "adam", "adamw"] as const;
 export const standardRaces: Readonly<Record<string, StandardRace>> = {
   digits: {
     target: { value: 0.95 },
-    budget: { epochs: 8 },
+    budget: { epochs: 5 },
     evaluationInterval: 25,
     algorithms: {
-      sgd: { learningRate: 0.2 },
-      momentum: { learningRate: 0.05 },
-      adam: { learningRate: 0.01 },
-      adamw: { learningRate: 0.01 },
+      sgd: { learningRate: 0.4 },
+      momentum: { learningRate: 0.08 },
+      adam: { learningRate: 0.02 },
+      adamw: { learningRate: 0.02 },
     },
   },
   fmnist_2c2d: {

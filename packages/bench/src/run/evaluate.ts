@@ -1,4 +1,4 @@
-import { tensor } from "@thalweg/tensor";
+import { type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import { batchCount, type DataTensors } from "@thalweg/workloads";
 import type { Phase, PhaseResult } from "../records/schema";
 import { emptySums, type Programs, type RunKeys, type TrainingState } from "./programs";
@@ -11,13 +11,14 @@ export interface EvaluationResult {
 
 /** Means over the full batches of the phases, in evaluation mode. Phases without examples are left out. */
 export async function evaluatePhases(
-  { parts, evaluate, regularizer }: Programs,
-  { params, model }: Pick<TrainingState, "params" | "model">,
+  { parts, evaluate, evaluationPoint, regularizer }: Programs,
+  { params: trained, optimizer, model }: TrainingState,
   data: DataTensors,
   keys: RunKeys,
   wanted: readonly Phase[],
 ): Promise<EvaluationResult> {
   const { dataset, batchSize, problem } = parts;
+  const params = evaluationPoint(optimizer, trained);
   using penalty = regularizer(params);
   const pending: { readonly phase: Phase; readonly batches: number; readonly sums: ReturnType<typeof evaluate> }[] = [];
   for (const phase of wanted) {
@@ -43,5 +44,7 @@ export async function evaluatePhases(
     sums.sums.dispose();
     sums.batch.dispose();
   }
+  const kept = new Set(treeLeaves<Tensor>(trained));
+  for (const leaf of treeLeaves<Tensor>(params)) if (!kept.has(leaf)) leaf.dispose();
   return { regularizer: penaltyValue, phases: results };
 }

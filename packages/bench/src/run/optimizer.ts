@@ -1,10 +1,4 @@
-import {
-  type GradientTransformation,
-  type HyperparameterSpec,
-  type OptimizerRecord,
-  optimizers,
-  piecewiseConstant,
-} from "@thalweg/optim";
+import { type GradientTransformation, type OptimizerRecord, optimizers, piecewiseConstant } from "@thalweg/optim";
 import { nearestName } from "@thalweg/tensor";
 import { UsageError } from "../errors";
 import type { HyperparameterValue } from "../records/schema";
@@ -28,19 +22,13 @@ export function findOptimizer(name: string): OptimizerRecord {
 /**
  * All hyperparameters of an optimizer: those given, and the defaults of the rest.
  *
- * @throws UsageError for an unknown name, and for a value of another type or outside of its range.
+ * @throws ArgumentError for an unknown name, another type, or a value outside of its range.
  */
 export function completeHyperparameters(optimizer: OptimizerRecord, given: Hyperparameters): Hyperparameters {
-  const known = optimizer.hyperparameters;
-  for (const [name, value] of Object.entries(given)) {
-    const spec = Object.hasOwn(known, name) ? known[name] : undefined;
-    if (spec === undefined) {
-      const way = `${optimizer.name} has ${Object.keys(known).join(", ")}.`;
-      throw unknownName(`hyperparameter of ${optimizer.name}`, name, Object.keys(known), way);
-    }
-    checkValue(`${optimizer.name}: ${name}`, value, spec);
-  }
-  const defaults = Object.fromEntries(Object.entries(known).map(([name, spec]) => [name, spec.default]));
+  // Making it is what checks the values.
+  optimizer.create(given);
+  const specs = Object.entries(optimizer.hyperparameters);
+  const defaults = Object.fromEntries(specs.map(([name, spec]) => [name, spec.default]));
   return { ...defaults, ...given };
 }
 
@@ -75,28 +63,4 @@ export function unknownName(what: string, name: string, known: readonly string[]
   return new UsageError(
     `unknown ${what} "${name}".${nearest === undefined ? "" : ` Did you mean "${nearest}"?`} ${way}`,
   );
-}
-
-function checkValue(what: string, value: HyperparameterValue, spec: HyperparameterSpec): void {
-  const fail = (expected: string): never => {
-    throw new UsageError(`${what} is ${JSON.stringify(value)}, expected ${expected}.`);
-  };
-  switch (spec.type) {
-    case "boolean":
-      if (typeof value !== "boolean") fail("true or false");
-      return;
-    case "choice":
-      if (!spec.choices.some((choice) => choice === value)) fail(`one of ${spec.choices.join(", ")}`);
-      return;
-    case "integer":
-    case "float": {
-      const range = `${spec.type === "integer" ? "an integer" : "a number"} from ${spec.min ?? "-∞"} to ${spec.max ?? "∞"}`;
-      if (typeof value !== "number" || !Number.isFinite(value)) {
-        fail(range);
-        return;
-      }
-      if (spec.type === "integer" && !Number.isInteger(value)) fail(range);
-      if (value < (spec.min ?? Number.NEGATIVE_INFINITY) || value > (spec.max ?? Number.POSITIVE_INFINITY)) fail(range);
-    }
-  }
 }

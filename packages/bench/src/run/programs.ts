@@ -1,5 +1,5 @@
 import { valueAndGrad } from "@thalweg/autograd";
-import { applyUpdates, type GradientTransformation, type OptimizerState } from "@thalweg/optim";
+import { applyUpdates, evalParams, type GradientTransformation, type OptimizerState } from "@thalweg/optim";
 import {
   compile,
   concat,
@@ -168,6 +168,9 @@ function compilePrograms(parts: ProgramParts) {
     { donate: [0] },
   );
 
+  /** The parameters to evaluate at: those of training themselves, unless the optimizer averages. */
+  const evaluationPoint = compile((own: OptimizerState, params: TensorTree) => evalParams(optimizer, own, params));
+
   const regularizer = compile((params: TensorTree) => problem.regularizer(params, l2));
 
   /**
@@ -178,7 +181,7 @@ function compilePrograms(parts: ProgramParts) {
     concat([history.bitcast("u32").reshape([2 * historyLength]), divergedAt.reshape([1])], { axis: 0 }),
   );
 
-  return { step, evaluate, regularizer, observe };
+  return { step, evaluate, evaluationPoint, regularizer, observe };
 }
 
 /** State before the first step, lazily. */

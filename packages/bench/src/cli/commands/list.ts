@@ -47,10 +47,11 @@ function workloadRows() {
 }
 
 function optimizerRows() {
-  return Object.values(optimizers).map(({ name, title, source, hyperparameters }) => ({
+  return Object.values(optimizers).map(({ name, title, source, year, hyperparameters }) => ({
     name,
     title,
     source,
+    year,
     hyperparameters: Object.fromEntries(Object.entries(hyperparameters).map(([key, spec]) => [key, spec.default])),
   }));
 }
@@ -65,7 +66,13 @@ function formatWorkload({
   return `  ${name.padEnd(16)} ${title} (${formatCount(parameters)} parameters, batch ${batchSize}, ${epochs} epochs)`;
 }
 
-function formatOptimizer({ name, title, source, hyperparameters }: ReturnType<typeof optimizerRows>[number]): string {
+function formatOptimizer({
+  name,
+  title,
+  source,
+  year,
+  hyperparameters,
+}: ReturnType<typeof optimizerRows>[number]): string {
   const values = Object.entries(hyperparameters).map(([key, value]) => `${key} ${value}`);
-  return `  ${name.padEnd(16)} ${title} (${source})\n${" ".repeat(19)}${values.join(", ")}`;
+  return `  ${name.padEnd(16)} ${title} (${source}, ${year})\n${" ".repeat(19)}${values.join(", ")}`;
 }

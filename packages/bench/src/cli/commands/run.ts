@@ -142,9 +142,10 @@ function hyperparameterOption(name: string, spec: HyperparameterSpec): Option {
   const long = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const flag = name === "learningRate" ? `--lr, ${long}` : long;
   const value = spec.type === "choice" ? spec.choices.join("|") : spec.type === "boolean" ? "true|false" : "number";
+  const { min, max, open } = "min" in spec || "max" in spec ? spec : {};
   const range = [
-    "min" in spec && spec.min !== undefined ? `from ${spec.min}` : "",
-    "max" in spec && spec.max !== undefined ? `to ${spec.max}` : "",
+    min === undefined ? "" : `${open === "min" || open === "both" ? "above" : "from"} ${min}`,
+    max === undefined ? "" : `${open === "max" || open === "both" ? "to below" : "to"} ${max}`,
   ];
   const limits = range.filter((part) => part !== "").join(" ");
   return new Option(
