@@ -96,10 +96,11 @@ describe("the loss before training", () => {
     const real = realFiles(fashionMnistSource);
     if ("reason" in real) return context.skip(real.reason);
     const seeds = Array.from({ length: 20 }, (_, seed) => seed);
-    const losses = await initialLosses("fmnist_2c2d", await loadDataset("fmnist", real), seeds, 64);
+    const losses = await initialLosses("fmnist_2c2d", await loadDataset("fmnist", real), seeds, 16);
     // The mean of ten seeds over all test images, in the baselines of DeepOBS 1.1.
     expect(Math.min(...losses)).toBeLessThan(2.3545);
     expect(Math.max(...losses)).toBeGreaterThan(2.3545);
     expect(Math.max(...losses)).toBeLessThan(3);
-  });
+    // Slow on software adapters.
+  }, 120_000);
 });

@@ -55,13 +55,25 @@ export function dense(features: number, init: KernelInitializers): NetworkLayer 
   };
 }
 
-/** A convolution with a square kernel and stride 1 that keeps rows and columns. */
-export function convolution(features: number, kernel: number, init: KernelInitializers): NetworkLayer {
-  const options = { kernelInit: init.kernel.initializer, biasInit: init.bias.initializer };
+/** How a convolution treats the border, and how its parameters start. */
+interface ConvolutionOptions extends KernelInitializers {
+  /** `same` keeps rows and columns, `valid` reads no pixel outside of the image. */
+  readonly padding: "same" | "valid";
+}
+
+/** A convolution with a square kernel and stride 1. */
+export function convolution(features: number, kernel: number, options: ConvolutionOptions): NetworkLayer {
+  const { padding, kernel: kernelInit, bias } = options;
   return {
-    operation: `convolution ${kernel} x ${kernel} same, ${features} features`,
-    layer: nn.conv2d({ features, kernel, padding: "same", ...options }),
-    initializers: initializerNames(init),
+    operation: `convolution ${kernel} x ${kernel} ${padding}, ${features} features`,
+    layer: nn.conv2d({
+      features,
+      kernel,
+      padding,
+      kernelInit: kernelInit.initializer,
+      biasInit: bias.initializer,
+    }),
+    initializers: initializerNames(options),
   };
 }
 

@@ -21,7 +21,7 @@ function batchFor(shape: readonly number[], count: number): Batch {
 
 describe("the problems", () => {
   it.each([
-    ["digits", 3_818],
+    ["digits", 2_698],
     ["mnist_logreg", 7_850],
     ["mnist_mlp", 1_336_610],
     ["mnist_2c2d", 3_274_634],

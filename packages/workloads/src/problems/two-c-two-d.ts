@@ -6,6 +6,7 @@ import type { Twin } from "./twins";
 /** A network of two convolutions and two dense layers. 3,274,634 parameters. */
 export function twoConvolutionsTwoDense({ prefix, ...data }: Twin): TestProblem {
   const init = { kernel: truncatedNormal(0.05), bias: constant(0.05) };
+  const same = { ...init, padding: "same" } as const;
   return classification({
     name: `${prefix}_2c2d`,
     title: `two convolutions and two dense layers on ${data.title}`,
@@ -14,10 +15,10 @@ export function twoConvolutionsTwoDense({ prefix, ...data }: Twin): TestProblem 
     defaults: { batchSize: 128, epochs: 100, l2: 0 },
     inputShape: data.shape,
     layers: {
-      conv1: convolution(32, 5, init),
+      conv1: convolution(32, 5, same),
       relu1: relu,
       pool1: pool,
-      conv2: convolution(64, 5, init),
+      conv2: convolution(64, 5, same),
       relu2: relu,
       pool2: pool,
       flatten,
