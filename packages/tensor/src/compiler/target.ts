@@ -8,6 +8,11 @@ export interface CompileTarget {
   readonly invocations: number;
   /** Result elements that one load of an operand of a contraction serves, per side: how often operands are read. */
   readonly operandReuse: number;
+  /**
+   * Rows of the tile of results that one invocation of a contraction computes, and contracted coordinates per iteration.
+   * GPUs gain from wide loads along the contraction; CPUs from taller tiles (packages/tensor/bench/contraction.bench.ts).
+   */
+  readonly contractionTile: { readonly rows: number; readonly unroll: 1 | 4 };
   /** Storage buffers that one kernel can bind. */
   readonly maxBindings: number;
   /** Workgroups along one dimension of a dispatch. */
@@ -24,6 +29,7 @@ export function compileTarget(device: Device): CompileTarget {
     isSoftware: adapter.isSoftware,
     invocations: adapter.isSoftware ? 64 : 16_384,
     operandReuse: adapter.isSoftware ? 4 : 32,
+    contractionTile: adapter.isSoftware ? { rows: 16, unroll: 1 } : { rows: 8, unroll: 4 },
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,

@@ -1,12 +1,12 @@
 /**
  * Contraction with operands read through views, and an epilogue of elementwise members.
  *
- * One invocation computes a tile of 8 rows (free coordinates of a) by 4 columns (free coordinates of b) in registers,
+ * One invocation computes a tile of rows (free coordinates of a) by 4 columns (free coordinates of b) in registers,
  * the columns as one vector, and runs serially over the contracted coordinates: nested loops, so that what a view needs
  * of an outer coordinate is computed once there. Operands are loaded as vectors along whichever of their coordinates
  * lies together in memory. Convolutions are the same kernel: their unfolded operand is an index map.
  *
- * Traffic per 32 results and contracted coordinate: 12 loads for 32 multiply-adds. No workgroup memory, no barriers.
+ * Traffic per contracted coordinate with 8 rows: 12 elements loaded for 32 multiply-adds. No workgroup memory, no barriers.
  */
 import { type Emitter, laneIndex, type Value } from "../compiler/emit";
 import { type Cluster, memberCoordinates } from "../compiler/fuse";
@@ -19,7 +19,6 @@ import { addIndex, constantIndex, delinearize, type Index, offsetIndex, scaleInd
 import { bindingSlots, bytesOf, type Kernel, type KernelTensors, kernelText, makeEmitter, splitGrid } from "./kernel";
 
 const columnsPerTile = 4;
-const rowsPerTile = 8;
 const invocationsPerGroup = 64;
 /** Characters of a kernel's statements. */
 const longestText = 8000;
@@ -54,7 +53,7 @@ interface Plan {
 
 export function contractionKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): Kernel {
   const slots = bindingSlots(tensors);
-  const plan = choosePlan(cluster, tensors);
+  const plan = choosePlan(cluster, tensors, target);
   const trial = makeEmitter(tensors, slots, () => false);
   draw(trial, cluster, plan);
   const wide = wideTensors(tensors, plan, trial);
@@ -100,17 +99,18 @@ const powerOfTwoFor = (count: number, most: number): number => {
  * The largest tile whose text stays short. Where every row has coordinates of its own (taps of a kernel gradient, say),
  * the text grows with rows times unrolled terms, and compilers of shaders take more than linear time.
  */
-function choosePlan(cluster: Cluster, tensors: KernelTensors): Plan {
+function choosePlan(cluster: Cluster, tensors: KernelTensors, { contractionTile }: CompileTarget): Plan {
+  const { rows: most, unroll: longest } = contractionTile;
   const variants = [
-    { rows: rowsPerTile, unroll: 4 },
-    { rows: rowsPerTile, unroll: 1 },
-    { rows: rowsPerTile / 2, unroll: 1 },
-    { rows: rowsPerTile / 4, unroll: 1 },
+    { rows: most, unroll: longest },
+    { rows: most, unroll: 1 },
+    { rows: most / 2, unroll: 1 },
+    { rows: most / 4, unroll: 1 },
   ] as const;
   for (const { rows, unroll } of variants) {
     const plan = planTile(cluster, tensors, rows, unroll);
     const trial = makeEmitter(tensors, bindingSlots(tensors), () => false);
-    draw(trial, cluster, plan);
+    drawSums(trial, plan);
     if (trial.text().length <= longestText) return plan;
   }
   return planTile(cluster, tensors, 1, 1);
@@ -234,6 +234,20 @@ function wideTensors(tensors: KernelTensors, plan: Plan, trial: Emitter): Set<Te
 }
 
 function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
+  drawEpilogue(emitter, cluster, plan, drawSums(emitter, plan));
+}
+
+/** Where the elements of an invocation's tile are. */
+interface Tile {
+  readonly batch: Index;
+  readonly rows: readonly Index[];
+  /** The columns one by one, and as a vector. */
+  readonly columns: readonly Index[];
+  readonly laneColumns: Index;
+}
+
+/** Everything up to the sums of the tile, in the variables `sum0`, `sum1` and so on. */
+function drawSums(emitter: Emitter, plan: Plan): Tile {
   const { groupsPerRow, groupsPerColumn } = gridOf(plan);
   const columnTiles = Math.ceil(plan.columns / columnsPerTile);
   const rowTiles = Math.ceil(plan.rows / plan.rowsPerTile);
@@ -251,7 +265,7 @@ function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
   const batch = variableIndex("batch", 0, sizeOf(plan.batchShape) - 1);
   const rowTile = variableIndex("row_tile", 0, rowTiles - 1);
   const rowsRagged = plan.rows % plan.rowsPerTile !== 0;
-  const rowIndices = Array.from({ length: plan.rowsPerTile }, (_, row) => {
+  const rows = Array.from({ length: plan.rowsPerTile }, (_, row) => {
     const exact = offsetIndex(scaleIndex(rowTile, plan.rowsPerTile), row);
     return rowsRagged ? clampedIndex(emitter, exact, plan.rows) : exact;
   });
@@ -262,13 +276,13 @@ function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
     return plan.isRagged ? clampedIndex(emitter, exact, plan.columns) : exact;
   });
   const type = `vec4<${computeType[plan.dot.dtype]}>`;
-  for (const row of rowIndices.keys()) emitter.line(`var sum${row} = ${type}(0);`);
+  for (const row of rows.keys()) emitter.line(`var sum${row} = ${type}(0);`);
 
-  const laneColumns = addIndex(firstColumn, laneIndex);
+  const tile: Tile = { batch, rows, columns, laneColumns: addIndex(firstColumn, laneIndex) };
   const step = (depth: number, contracted: readonly Index[]): void => {
     const axis = plan.loopOrder[depth];
     if (axis === undefined) {
-      drawProducts(emitter, plan, batch, rowIndices, columns, laneColumns, contracted, type);
+      drawProducts(emitter, plan, tile, contracted, type);
       return;
     }
     const isInnermost = depth === plan.loopOrder.length - 1;
@@ -283,7 +297,7 @@ function draw(emitter: Emitter, cluster: Cluster, plan: Plan): void {
     0,
     plan.contracted.map(() => constantIndex(0)),
   );
-  drawEpilogue(emitter, cluster, plan, batch, rowIndices, columns, laneColumns);
+  return tile;
 }
 
 /** A position that stays inside of the operand: what the last tile computes beyond it is not stored. */
@@ -299,10 +313,7 @@ function clampedIndex(emitter: Emitter, exact: Index, extent: number): Index {
 function drawProducts(
   emitter: Emitter,
   plan: Plan,
-  batch: Index,
-  rows: readonly Index[],
-  columns: readonly Index[],
-  laneColumns: Index,
+  { batch, rows, columns, laneColumns }: Tile,
   contracted: readonly Index[],
   type: string,
 ): void {
@@ -354,10 +365,7 @@ function drawEpilogue(
   emitter: Emitter,
   cluster: Cluster,
   plan: Plan,
-  batch: Index,
-  rows: readonly Index[],
-  columns: readonly Index[],
-  laneColumns: Index,
+  { batch, rows, columns, laneColumns }: Tile,
 ): void {
   const isStored = new Set(cluster.stored);
   const { dot } = plan;
