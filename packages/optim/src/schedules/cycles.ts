@@ -90,7 +90,7 @@ export interface TrapezoidOptions extends WarmupOptions {
   readonly totalSteps: number;
   /** Default 0. */
   readonly end?: number;
-  /** With u the part of the decay that is behind: 1 - u, 1 - (1 - u)², or 1 - √u of the height is left. Default linear. */
+  /** With u the part of the decay that is behind: 1 - u, (1 - u)², or 1 - √u of the height is left. Default linear. */
   readonly shape?: "linear" | "square" | "sqrt";
 }
 
@@ -119,7 +119,7 @@ export function trapezoid({ peak, decaySteps, totalSteps, end = 0, shape = "line
 
 const trapezoidFalls: Readonly<Record<NonNullable<TrapezoidOptions["shape"]>, (u: Tensor) => Tensor>> = {
   linear: (u) => u.neg().add(1),
-  square: (u) => u.neg().add(1).square().neg().add(1),
+  square: (u) => u.neg().add(1).square(),
   sqrt: (u) => u.sqrt().neg().add(1),
 };
 
