@@ -1,7 +1,21 @@
 import { describe, expect, it } from "vitest";
 import { evaluate } from "../src/compiler/evaluate";
 import { type DType, isFloat } from "../src/dtype";
-import { concat, DTypeError, tensor } from "../src/index";
+import {
+  bernoulli,
+  concat,
+  DTypeError,
+  foldIn,
+  key,
+  normal,
+  permutation,
+  randomBits,
+  randomIntegers,
+  split,
+  tensor,
+  truncatedNormal,
+  uniform,
+} from "../src/index";
 import * as primitives from "../src/primitives";
 import type { Draw, Primitive, Sample, SampleInput } from "../src/primitives/definition";
 import { sizeOf } from "../src/shape";
@@ -238,7 +252,8 @@ function step(x: Tracked, draw: SeededDraw): Tracked {
   const { shape, rank } = value;
   const leaf = (own: readonly number[]) => exact(disguise(random(own, draw), draw).tensor);
   const axis = rank === 0 ? 0 : draw.integer(0, rank - 1);
-  const choice = draw.integer(0, rank === 0 ? 6 : 14);
+  // There is no largest element, and nothing to gather, where there is none.
+  const choice = draw.integer(0, rank === 0 || value.size === 0 ? 6 : 14);
   switch (choice) {
     case 0:
       return smooth(x, value.tanh(), 1, 4);
@@ -349,18 +364,21 @@ describe("extents beyond one tile, one vector and one workgroup", () => {
     [17, 129, 130],
     [3, 1000, 5],
     [130, 3, 131],
-  ])("products of %d×%d by ×%d matrices, transposed or not, and what is fused to them", async (m, k, n) => {
-    const [a, b] = [of(m, k), of(k, n)];
-    const [at, bt] = [of(k, m), of(n, k)];
-    const turn = ({ value, error }: Tracked): Tracked => ({ value: value.T, error: error.T });
-    await conform([
-      caseOf("a b", product(a, b)),
-      caseOf("aT b", product(turn(at), b)),
-      caseOf("a bT", product(a, turn(bt))),
-      caseOf("aT bT + c", plus(product(turn(at), turn(bt)), of(1, n))),
-      caseOf("tanh(a b)", ((x: Tracked) => smooth(x, x.value.tanh(), 1, 4))(product(a, b))),
-    ]);
-  });
+  ])(
+    "products of %d×%d matrices with ones of %d columns, transposed or not, and what is fused to them",
+    async (m, k, n) => {
+      const [a, b] = [of(m, k), of(k, n)];
+      const [at, bt] = [of(k, m), of(n, k)];
+      const turn = ({ value, error }: Tracked): Tracked => ({ value: value.T, error: error.T });
+      await conform([
+        caseOf("a b", product(a, b)),
+        caseOf("aT b", product(turn(at), b)),
+        caseOf("a bT", product(a, turn(bt))),
+        caseOf("aT bT + c", plus(product(turn(at), turn(bt)), of(1, n))),
+        caseOf("tanh(a b)", ((x: Tracked) => smooth(x, x.value.tanh(), 1, 4))(product(a, b))),
+      ]);
+    },
+  );
 
   it("batched products", async () => {
     const [a, b] = [of(3, 33, 20), of(3, 20, 18)];
@@ -416,6 +434,47 @@ describe("numbers that are not ordinary", () => {
     for (const [index, name] of Object.keys(results).entries()) {
       const actual = await (outputs[index] as Tensor).data();
       expectClose(actual, expected[index] as NdArray, tolerance({ ulp: 5 }), name);
+    }
+  });
+
+  it("are clamped and truncated by casts, among all dtypes", async () => {
+    const floats = tensor([1.9, -1.9, 3e9, -3e9, 5e9, -5e9, -0.5, 2147483520, 0]);
+    const signed = tensor(Int32Array.of(-1, 0, 7, -(2 ** 31), 2 ** 31 - 1));
+    const unsigned = tensor(Uint32Array.of(0, 7, 2 ** 31, 2 ** 32 - 1));
+    const flags = tensor([true, false]);
+    const outputs = [floats, signed, unsigned, flags].flatMap((from) =>
+      (["f32", "i32", "u32", "bool"] as const).filter((to) => to !== from.dtype).map((to) => from.cast(to)),
+    );
+    const expected = evaluateReference(outputs);
+    await evaluate(outputs);
+    for (const [index, output] of outputs.entries()) {
+      const label = `${output.toString()}, cast ${index}`;
+      expectClose(await output.data(), expected[index] as NdArray, { relative: unit, absolute: 0 }, label);
+    }
+  });
+});
+
+describe("random numbers", () => {
+  it("have the bits of the reference", async () => {
+    const own = key(2 ** 33 + 12);
+    const exactly = { relative: 0, absolute: 0 };
+    const draws = [
+      [randomBits(own, [7, 33]), exactly],
+      [split(own, 5), exactly],
+      [foldIn(own, tensor(3, { dtype: "i32" })), exactly],
+      [uniform(own, [200]), exactly],
+      [bernoulli(own, 0.3, [200]), exactly],
+      [randomIntegers(own, [200], { low: -5, high: 9 }), exactly],
+      [permutation(own, 130), exactly],
+      [normal(own, [500]), tolerance({ terms: 3, ulp: 5.5 })],
+      // The argument of erfInv is rounded, and where the slope of erfInv is largest it enlarges that error tenfold.
+      [truncatedNormal(own, [500]), tolerance({ terms: 3, ulp: 5.5, condition: 10, scale: 1 })],
+    ] as const;
+    const outputs = draws.map(([output]) => output);
+    const expected = evaluateReference(outputs);
+    await evaluate(outputs);
+    for (const [index, [output, bound]] of draws.entries()) {
+      expectClose(await output.data(), expected[index] as NdArray, bound, `draw ${index}`);
     }
   });
 });

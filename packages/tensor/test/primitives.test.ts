@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { isFloat } from "../src/dtype";
-import { ArgumentError, apply, placeholder, type Tensor, tensor } from "../src/index";
+import { ArgumentError, apply, DTypeError, placeholder, type Tensor, tensor } from "../src/index";
 import * as primitives from "../src/primitives";
 import type { Primitive } from "../src/primitives/definition";
 import { sizeOf } from "../src/shape";
@@ -359,6 +359,17 @@ describe("at kinks, ties and limits", () => {
     expect(valuesOf(tensor(Uint32Array.of(2 ** 32 - 1)).cast("i32"))).toEqual([-1]);
     expect(valuesOf(tensor([1, -2]).bitcast("u32"))).toEqual([0x3f800000, 0xc0000000]);
     expect(valuesOf(tensor(Uint32Array.of(0x40490fdb)).bitcast("f32"))).toEqual([Math.fround(Math.PI)]);
+  });
+
+  it("constants are of the dtype, and words of random bits are u32", () => {
+    const integers = tensor(Int32Array.of(1, 2));
+    expect(() => integers.pad([[1, 0]], { value: 0.5 })).toThrow(DTypeError);
+    expect(() => integers.fullLike(0.5)).toThrow(DTypeError);
+    expect(() => integers.add(0.5)).toThrow(DTypeError);
+    expect(valuesOf(integers.pad([[1, 0]], { value: 5 }))).toEqual([5, 1, 2]);
+    expect(() =>
+      apply(primitives.threefry as Primitive, [integers, integers, integers, integers], { word: "xor" }),
+    ).toThrow(DTypeError);
   });
 
   it("gather clamps positions, and its transpose puts cotangents where it read", () => {
