@@ -31,9 +31,8 @@ export interface TrainingState {
   readonly params: TensorTree;
   /** The problem's own state, such as batch-norm averages. */
   readonly model: TensorTree;
+  /** With the number of updates, which is that of the steps done: u32 scalar. A counter of its own would cost a dispatch. */
   readonly optimizer: OptimizerState;
-  /** Steps done: u32 scalar. */
-  readonly step: Tensor;
   /** First step whose loss was not finite, or {@link neverDiverged}: u32 scalar. */
   readonly divergedAt: Tensor;
   /** Loss and accuracy of the last {@link historyLength} logged steps, a ring: f32 `[historyLength, 2]`. */
@@ -132,9 +131,10 @@ function compilePrograms(parts: ProgramParts) {
 
   const step = compile(
     (state: TrainingState, data: DataTensors, keys: Pick<RunKeys, "shuffling" | "sampling">): TrainingState => {
-      const indices = trainingIndices(dataset, { key: keys.shuffling, step: state.step, batchSize });
+      const { step } = state.optimizer;
+      const indices = trainingIndices(dataset, { key: keys.shuffling, step, batchSize });
       const batch = gatherBatch(data, dataset.shape, indices);
-      const sampling = foldIn(keys.sampling, state.step);
+      const sampling = foldIn(keys.sampling, step);
       const lossOf = (params: TensorTree) => {
         const losses = problem.losses(params, state.model, batch, "train", sampling);
         return [losses.perExample.mean().add(problem.regularizer(params, l2)), losses] as const;
@@ -146,8 +146,7 @@ function compilePrograms(parts: ProgramParts) {
         params: applyUpdates(state.params, updates),
         model,
         optimizer: optimizerState,
-        step: state.step.add(1),
-        divergedAt: where(finite, state.divergedAt, state.step),
+        divergedAt: where(finite, state.divergedAt, step),
         history: logged(state, loss, accuracy, trainLogInterval),
       };
     },
@@ -191,7 +190,6 @@ export function initialState({ problem, optimizer }: ProgramParts, keys: RunKeys
     params,
     model: state,
     optimizer: optimizer.init(params),
-    step: tensor(Uint32Array.of(0)).reshape([]),
     divergedAt: tensor(Uint32Array.of(neverDiverged)).reshape([]),
     history: full([historyLength, 2], 0),
   };
@@ -209,7 +207,7 @@ export function stepsPerEpoch({ dataset, batchSize }: Pick<ProgramParts, "datase
 
 /** The history with the step's entry in it, if the step is one of those that are logged. */
 function logged(
-  { step, history }: TrainingState,
+  { optimizer: { step }, history }: TrainingState,
   loss: Tensor,
   accuracy: Tensor | undefined,
   interval: number,

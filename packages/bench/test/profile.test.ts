@@ -1,0 +1,75 @@
+import { init, type Tensor, treeLeaves } from "@thalweg/tensor";
+import { datasetTensors, findProblem, type ImageDataset } from "@thalweg/workloads";
+import { beforeAll, describe, expect, it } from "vitest";
+import { createOptimizer, findOptimizer } from "../src/run/optimizer";
+import { createPrograms, initialState, runKeys } from "../src/run/programs";
+import { runCommand } from "./fake-terminal";
+
+beforeAll(async () => {
+  await init({ notice: () => {} });
+});
+
+/** Images like those of Fashion-MNIST, all black: what a step costs does not depend on what they show. */
+function blackImages(count: number): ImageDataset {
+  const all = { start: 0, count };
+  return {
+    name: "black",
+    split: "1.1",
+    splits: { train: all, trainEval: all, valid: { start: 0, count: 0 }, test: all },
+    images: new Uint8Array(count * 28 * 28),
+    labels: new Uint8Array(count),
+    shape: [28, 28, 1],
+    classes: 10,
+    checksums: {},
+  };
+}
+
+// Software drivers compile slowly, and all that is measured here is new to them.
+describe("the training step", { timeout: 120_000 }, () => {
+  it.each([
+    ["fmnist_mlp", 128, 24],
+    ["fmnist_2c2d", 128, 36],
+  ])("of %s with momentum is planned with few dispatches", async (name, batchSize, limit) => {
+    const dataset = blackImages(2 * batchSize);
+    const optimizer = createOptimizer(findOptimizer("momentum"), { learningRate: 0.01 }, undefined, 2);
+    const programs = createPrograms({
+      problem: findProblem(name),
+      dataset,
+      optimizer,
+      batchSize,
+      l2: 0,
+      trainLogInterval: 10,
+    });
+    const keys = runKeys(1);
+    const state = initialState(programs.parts, keys);
+    const data = datasetTensors(dataset);
+    await programs.step.prepare(state, data, { shuffling: keys.shuffling, sampling: keys.sampling });
+    const { dispatches, submits, bytesPeak, bytesLowerBound } = programs.step.statistics();
+    expect(dispatches).toBeLessThanOrEqual(limit);
+    expect(submits).toBe(1);
+    expect(bytesPeak).toBeGreaterThanOrEqual(bytesLowerBound);
+    for (const leaf of treeLeaves<Tensor>([state, data, keys])) leaf.dispose();
+    programs.dispose();
+  });
+});
+
+describe("thalweg profile", { timeout: 120_000 }, () => {
+  it("--json says what one step costs: one submit, and after warm-up nothing is created or read", async () => {
+    const { code, out } = await runCommand("profile digits --optimizer momentum --steps 10 --json".split(" "));
+    expect(code).toBe(0);
+    const profile = JSON.parse(out);
+    expect(profile).toMatchObject({
+      workload: "digits",
+      optimizer: "momentum",
+      steps: 10,
+      submits: 1,
+      buffersCreated: 0,
+      bindGroupsCreated: 0,
+      pipelinesCreated: 0,
+      readbacks: 0,
+    });
+    expect(profile.kernels).toHaveLength(profile.dispatches);
+    expect(profile.msPerStep).toBeGreaterThan(0);
+    expect(profile.bytesPeak).toBeGreaterThanOrEqual(profile.bytesLowerBound);
+  });
+});
