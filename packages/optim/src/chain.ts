@@ -25,7 +25,10 @@ export function named(name: string, ...links: readonly GradientTransformation[])
 }
 
 function inOrder(rules: readonly Rule[], name: string): Rule {
-  const { constants, scoped } = uniteConstants(rules, rules.map((rule) => rule.name));
+  const { constants, scoped } = uniteConstants(
+    rules,
+    rules.map((rule) => rule.name),
+  );
   const averaging = rules.findLastIndex((rule) => rule.evalParams !== undefined);
   const evaluation: Pick<Rule, "evalParams"> =
     averaging < 0

@@ -58,10 +58,14 @@ const finiteLog = (x: number): number => Math.max(Math.log(x), -1e4);
 /** @throws ArgumentError that names the value and the range. */
 export function checkRange(what: string, value: unknown, range: Range): void {
   if (typeof value === "number" && isInRange(value, range)) return;
-  throw new ArgumentError(`${what} is ${String(value)}, expected a number in ${formatRange(range)}.`);
+  const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new ArgumentError(`${what} is ${shown}, expected a number in ${formatRange(range)}.`);
 }
 
-function isInRange(value: number, { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, open }: Range): boolean {
+function isInRange(
+  value: number,
+  { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, open }: Range,
+): boolean {
   if (!Number.isFinite(value) || value < min || value > max) return false;
   if (value === min && (open === "min" || open === "both")) return false;
   return !(value === max && (open === "max" || open === "both"));

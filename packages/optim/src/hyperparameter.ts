@@ -1,8 +1,8 @@
 import { ArgumentError } from "@thalweg/tensor";
 import { checkRange, type Range } from "./constant";
 import type { Schedule } from "./schedules/schedule";
-import type { DecayMask } from "./transforms/decay";
 import { unknownName } from "./transform";
+import type { DecayMask } from "./transforms/decay";
 
 /** How a tuner draws a value; `complement` draws 1 - value, `"logUniform"` is uniform in the logarithm. */
 export interface SearchSpace {

@@ -20,37 +20,37 @@ export type {
 export { defineOptimizer, type OptimizerRecord } from "./optimizer-record";
 export { optimizers } from "./registry";
 export {
-  cosineRestarts,
   type CosineRestartsOptions,
-  cyclic,
   type CyclicOptions,
-  oneCycle,
+  cosineRestarts,
+  cyclic,
   type OneCycleOptions,
-  trapezoid,
+  oneCycle,
   type TrapezoidOptions,
+  trapezoid,
 } from "./schedules/cycles";
 export {
   cosine,
   type DecayToEndOptions,
   exponential,
-  inverseSqrt,
   type InverseSqrtOptions,
-  inverseTime,
   type InverseTimeOptions,
+  inverseSqrt,
+  inverseTime,
   linear,
-  multiStep,
   type MultiStepOptions,
-  noam,
+  multiStep,
   type NoamOptions,
-  polynomial,
+  noam,
   type PolynomialOptions,
-  stepDecay,
+  polynomial,
   type StepDecayOptions,
+  stepDecay,
 } from "./schedules/decay";
 export { join } from "./schedules/join";
-export { piecewiseConstant, type PiecewiseConstantOptions } from "./schedules/piecewise";
-export { type Schedule, schedule, type ScheduleNumbers } from "./schedules/schedule";
-export { constantSchedule, warmupConstant, type WarmupConstantOptions, type WarmupOptions } from "./schedules/warmup";
+export { type PiecewiseConstantOptions, piecewiseConstant } from "./schedules/piecewise";
+export { type Schedule, type ScheduleNumbers, schedule } from "./schedules/schedule";
+export { constantSchedule, type WarmupConstantOptions, type WarmupOptions, warmupConstant } from "./schedules/warmup";
 export {
   mapTensors,
   type ParameterInfo,
@@ -61,8 +61,8 @@ export {
 } from "./tensors";
 export {
   type EvalContext,
-  evalParams,
   type Extra,
+  evalParams,
   type GradientTransformation,
   type OptimizerState,
   type Rule,
@@ -73,22 +73,22 @@ export {
 } from "./transform";
 export { type AdamScalingOptions, scaleByAdam } from "./transforms/adam";
 export {
-  adaptiveClip,
   type AdaptiveClipOptions,
-  clipByBlockRms,
+  adaptiveClip,
   type ClipByBlockRmsOptions,
-  clipByGlobalNorm,
   type ClipByGlobalNormOptions,
-  clipByNorm,
   type ClipByNormOptions,
-  clipByValue,
   type ClipByValueOptions,
+  clipByBlockRms,
+  clipByGlobalNorm,
+  clipByNorm,
+  clipByValue,
 } from "./transforms/clip";
 export { addDecayedWeights, type DecayMask, type DecayOptions } from "./transforms/decay";
 export { type MomentumOptions, scaleByMomentum } from "./transforms/momentum";
-export { centralize, type CentralizeOptions, normalize } from "./transforms/normalize";
+export { type CentralizeOptions, centralize, normalize } from "./transforms/normalize";
 export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
 export { scale, scaleByLearningRate } from "./transforms/scale";
 export { accumulate } from "./wrappers/accumulate";
-export { ema, type EmaOptions, emaParams } from "./wrappers/ema";
+export { type EmaOptions, ema, emaParams } from "./wrappers/ema";
 export { masked, partition } from "./wrappers/masked";

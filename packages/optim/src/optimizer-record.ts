@@ -32,5 +32,9 @@ export function defineOptimizer<const H extends HyperparameterSpecs>(
 ): OptimizerRecord<OptionsOf<H>> {
   const { name, hyperparameters, buffers, create } = definition;
   const complete = (options: OptionsOf<H> = {}) => completeValues(name, hyperparameters, options);
-  return { ...definition, buffers: (options) => buffers(complete(options)), create: (options) => create(complete(options)) };
+  return {
+    ...definition,
+    buffers: (options) => buffers(complete(options)),
+    create: (options) => create(complete(options)),
+  };
 }

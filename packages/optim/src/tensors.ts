@@ -1,4 +1,12 @@
-import { ArgumentError, type Tensor, type Tree, treeFlatten, treeLeaves, treeMap, type TreePath } from "@thalweg/tensor";
+import {
+  ArgumentError,
+  type Tensor,
+  type Tree,
+  type TreePath,
+  treeFlatten,
+  treeLeaves,
+  treeMap,
+} from "@thalweg/tensor";
 
 /** Plain objects and arrays of tensors; `null` stands for what is left out. */
 export type TensorTree = Tree<Tensor>;

@@ -1,5 +1,5 @@
-import { ArgumentError, nearestName, Tensor, tensor, where } from "@thalweg/tensor";
-import { checkRange, type Constant } from "./constant";
+import { ArgumentError, nearestName, type Tensor, tensor, where } from "@thalweg/tensor";
+import { type Constant, checkRange } from "./constant";
 import { mapTensors, type TensorTree } from "./tensors";
 
 /** What an update may use besides gradient and parameters. */
@@ -68,7 +68,12 @@ export interface GradientTransformation {
    * @param gradients A tree like `params`. f16 counts as f32 from here on: state and updates are f32.
    * @throws ArgumentError if the structures differ, or `extra` lacks what a rule needs.
    */
-  update<P>(gradients: P, state: OptimizerState, params: P, extra?: Extra): readonly [updates: P, state: OptimizerState];
+  update<P>(
+    gradients: P,
+    state: OptimizerState,
+    params: P,
+    extra?: Extra,
+  ): readonly [updates: P, state: OptimizerState];
 }
 
 /** What is needed to write a transformation; all but `update` can be left out. */
@@ -111,7 +116,12 @@ export function withState(rule: Rule): GradientTransformation {
         throw new ArgumentError(`${name} needs the ${missing}: pass { ${missing} } as fourth argument of update.`);
       }
       const { step, hyperparameters } = state;
-      const context = { params: inFloat32(params as TensorTree), step, constant: unpack(constants, hyperparameters), extra };
+      const context = {
+        params: inFloat32(params as TensorTree),
+        step,
+        constant: unpack(constants, hyperparameters),
+        extra,
+      };
       const [updates, buffers] = rule.update(inFloat32(gradients as TensorTree), state.buffers, context);
       return [updates as typeof gradients, { step: step.add(1), hyperparameters, buffers }];
     },

@@ -1,15 +1,38 @@
-import { ArgumentError, init, Tensor, tensor, treeLeaves } from "@thalweg/tensor";
+import { ArgumentError, init, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import * as optim from "../src/index";
-import { accumulate, adam, chain, constant, mapTensors, masked, partition, scale, sgd, transformation } from "../src/index";
+import {
+  accumulate,
+  adam,
+  chain,
+  constant,
+  mapTensors,
+  masked,
+  partition,
+  scale,
+  sgd,
+  transformation,
+} from "../src/index";
 
 beforeAll(async () => {
   await init();
 });
 
-const params = () => ({ weight: tensor([[1, 2], [3, 4]]), bias: tensor([5, 6]) });
-const gradients = () => ({ weight: tensor([[1, -1], [2, -2]]), bias: tensor([3, -3]) });
+const params = () => ({
+  weight: tensor([
+    [1, 2],
+    [3, 4],
+  ]),
+  bias: tensor([5, 6]),
+});
+const gradients = () => ({
+  weight: tensor([
+    [1, -1],
+    [2, -2],
+  ]),
+  bias: tensor([3, -3]),
+});
 type Params = ReturnType<typeof params>;
 
 const isMatrix = ({ shape }: optim.ParameterInfo) => shape.length >= 2;
@@ -25,21 +48,36 @@ function run(optimizer: optim.GradientTransformation, steps = 1) {
 
 describe("chain", () => {
   it("applies from left to right", () => {
-    expect(run(chain(optim.clipByValue({ maxValue: 1 }), scale(10))).updates).toEqual([[10, -10, 10, -10], [10, -10]]);
-    expect(run(chain(scale(10), optim.clipByValue({ maxValue: 1 }))).updates).toEqual([[1, -1, 1, -1], [1, -1]]);
+    expect(run(chain(optim.clipByValue({ maxValue: 1 }), scale(10))).updates).toEqual([
+      [10, -10, 10, -10],
+      [10, -10],
+    ]);
+    expect(run(chain(scale(10), optim.clipByValue({ maxValue: 1 }))).updates).toEqual([
+      [1, -1, 1, -1],
+      [1, -1],
+    ]);
   });
 
   it("keeps hyperparameters of one name apart", () => {
     const twice = chain(scale(2), scale(3));
-    expect(run(twice).updates).toEqual([[6, -6, 12, -12], [18, -18]]);
+    expect(run(twice).updates).toEqual([
+      [6, -6, 12, -12],
+      [18, -18],
+    ]);
     expect(twice.rule.constants.map(({ name }) => name)).toEqual(["scale.factor", "scale2.factor"]);
     const state = optim.setHyperparameters(twice, twice.init(params()), { "scale2.factor": 5 });
-    expect(values(twice.update(gradients(), state, params())[0])).toEqual([[10, -10, 20, -20], [30, -30]]);
+    expect(values(twice.update(gradients(), state, params())[0])).toEqual([
+      [10, -10, 20, -20],
+      [30, -30],
+    ]);
   });
 
   it("nests", () => {
     const nested = chain(chain(scale(2), scale(3)), chain(scale(5)));
-    expect(run(nested).updates).toEqual([[30, -30, 60, -60], [90, -90]]);
+    expect(run(nested).updates).toEqual([
+      [30, -30, 60, -60],
+      [90, -90],
+    ]);
   });
 });
 
@@ -48,14 +86,20 @@ describe("masked and partition", () => {
     const { updates, state } = run(masked(adam({ learningRate: 1, epsilon: 0 }), isMatrix));
     expect((updates[0] as number[]).map(Math.round)).toEqual([-1, 1, -1, 1]);
     expect(updates[1]).toEqual([3, -3]);
-    expect(treeLeaves<Tensor>(state.buffers).map(({ shape }) => shape)).toEqual([[2, 2], [2, 2]]);
+    expect(treeLeaves<Tensor>(state.buffers).map(({ shape }) => shape)).toEqual([
+      [2, 2],
+      [2, 2],
+    ]);
   });
 
   it("partition gives each parameter its own", () => {
     const label = (parameter: optim.ParameterInfo) => (isMatrix(parameter) ? "matrix" : "vector");
     const both = partition({ vector: scale(2), matrix: sgd({ learningRate: 0.5 }) }, label);
     const { updates } = run(both);
-    expect(updates).toEqual([[-0.5, 0.5, -1, 1], [6, -6]]);
+    expect(updates).toEqual([
+      [-0.5, 0.5, -1, 1],
+      [6, -6],
+    ]);
   });
 
   it("partition of one rule with two masks is masked decay", () => {
@@ -67,7 +111,9 @@ describe("masked and partition", () => {
 
   it("partition refuses unknown labels", () => {
     const wrong = partition<string>({ matrix: scale(1) }, () => "matricx");
-    expect(() => wrong.init(params())).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: Unknown label of weight "matricx". Did you mean "matrix"? Known: matrix.]`);
+    expect(() => wrong.init(params())).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: Unknown label of weight "matricx". Did you mean "matrix"? Known: matrix.]`,
+    );
   });
 });
 
@@ -98,9 +144,10 @@ describe("schedules", () => {
 
   it("growing cycles have whole lengths", () => {
     const schedule = optim.cosineRestarts({ peak: 1, firstCycle: 3, cycleFactor: 1.5 });
-    const starts = at(schedule, Array.from({ length: 20 }, (_, step) => step)).flatMap((value, step) =>
-      value === 1 ? [step] : [],
-    );
+    const starts = at(
+      schedule,
+      Array.from({ length: 20 }, (_, step) => step),
+    ).flatMap((value, step) => (value === 1 ? [step] : []));
     // 3, 4.5 → 5, 7.5 → 8 steps.
     expect(starts).toEqual([0, 3, 8, 16]);
   });
@@ -141,12 +188,17 @@ describe("a transformation of one's own", () => {
   it("gets what it needs, also within a chain", () => {
     const optimizer = chain(byLoss, scale(-1));
     const [updates] = optimizer.update(gradients(), optimizer.init(params()), params(), { loss: tensor(0.5) });
-    expect(values(updates)).toEqual([[-1, 1, -2, 2], [-3, 3]]);
+    expect(values(updates)).toEqual([
+      [-1, 1, -2, 2],
+      [-3, 3],
+    ]);
   });
 
   it("says what is missing", () => {
     const state = byLoss.init(params());
-    expect(() => byLoss.update(gradients(), state, params())).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: byLoss needs the loss: pass { loss } as fourth argument of update.]`);
+    expect(() => byLoss.update(gradients(), state, params())).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: byLoss needs the loss: pass { loss } as fourth argument of update.]`,
+    );
     expect(() => byLoss.update(gradients(), state, params())).toThrow(ArgumentError);
   });
 });
@@ -166,7 +218,9 @@ describe("half precision", () => {
 describe("tree norms", () => {
   it("are over all elements", () => {
     expect(values(optim.treeNorm({ a: tensor([3]), b: [tensor([[4]]), null] }))).toEqual([[5]]);
-    expect(() => optim.treeNorm({})).toThrowErrorMatchingInlineSnapshot(`[ArgumentError: treeSquaredNorm: the tree has no tensor. Give at least one.]`);
+    expect(() => optim.treeNorm({})).toThrowErrorMatchingInlineSnapshot(
+      `[ArgumentError: treeSquaredNorm: the tree has no tensor. Give at least one.]`,
+    );
   });
 });
 

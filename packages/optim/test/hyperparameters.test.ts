@@ -1,8 +1,16 @@
 import { valueAndGrad } from "@thalweg/autograd";
-import { ArgumentError, compile, init, key, normal, Tensor, tensor, treeMap } from "@thalweg/tensor";
+import { ArgumentError, compile, init, key, normal, type Tensor, tensor, treeMap } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import * as optim from "../src/index";
-import { adam, adamw, applyUpdates, type GradientTransformation, optimizers, sgd, setHyperparameters } from "../src/index";
+import {
+  adam,
+  adamw,
+  applyUpdates,
+  type GradientTransformation,
+  optimizers,
+  setHyperparameters,
+  sgd,
+} from "../src/index";
 
 beforeAll(async () => {
   await init();
@@ -20,35 +28,61 @@ const message = (fn: () => unknown): string => {
 
 describe("a wrong hyperparameter is refused", () => {
   it("outside of its range", () => {
-    expect(message(() => adam({ learningRate: -1 }))).toMatchInlineSnapshot(`"adam: learningRate is -1, expected a number in [0, ∞)."`);
+    expect(message(() => adam({ learningRate: -1 }))).toMatchInlineSnapshot(
+      `"adam: learningRate is -1, expected a number in [0, ∞)."`,
+    );
     expect(message(() => adam({ beta1: 1 }))).toMatchInlineSnapshot(`"adam: beta1 is 1, expected a number in [0, 1)."`);
-    expect(message(() => adam({ epsilon: Number.NaN }))).toMatchInlineSnapshot(`"adam: epsilon is NaN, expected a number in [0, ∞)."`);
-    expect(message(() => optim.momentum({ momentum: -0.1 }))).toMatchInlineSnapshot(`"momentum: momentum is -0.1, expected a number in [0, 1)."`);
-    expect(message(() => optim.scaleByAdam({ beta1: 0.9, beta2: 1.5, epsilon: 0 }))).toMatchInlineSnapshot(`"scaleByAdam: beta2 is 1.5, expected a number in [0, 1)."`);
-    expect(message(() => optim.clipByGlobalNorm({ maxNorm: 0 }))).toMatchInlineSnapshot(`"clipByGlobalNorm: maxNorm is 0, expected a number in (0, ∞)."`);
+    expect(message(() => adam({ epsilon: Number.NaN }))).toMatchInlineSnapshot(
+      `"adam: epsilon is NaN, expected a number in [0, ∞)."`,
+    );
+    expect(message(() => optim.momentum({ momentum: -0.1 }))).toMatchInlineSnapshot(
+      `"momentum: momentum is -0.1, expected a number in [0, 1)."`,
+    );
+    expect(message(() => optim.scaleByAdam({ beta1: 0.9, beta2: 1.5, epsilon: 0 }))).toMatchInlineSnapshot(
+      `"scaleByAdam: beta2 is 1.5, expected a number in [0, 1)."`,
+    );
+    expect(message(() => optim.clipByGlobalNorm({ maxNorm: 0 }))).toMatchInlineSnapshot(
+      `"clipByGlobalNorm: maxNorm is 0, expected a number in (0, ∞)."`,
+    );
   });
 
   it("of an unknown name", () => {
-    expect(message(() => optimizers.adam?.create({ beta3: 0.9 }))).toMatchInlineSnapshot(`"Unknown hyperparameter of adam "beta3". Did you mean "beta1"? Known: learningRate, beta1, beta2, epsilon, epsilonRoot, epsilonHat, weightDecay, decoupled, decayMask."`);
-    expect(message(() => optimizers.sgd?.create({ learnigRate: 0.9 }))).toMatchInlineSnapshot(`"Unknown hyperparameter of sgd "learnigRate". Did you mean "learningRate"? Known: learningRate, weightDecay, decoupled, decayMask."`);
+    expect(message(() => optimizers.adam?.create({ beta3: 0.9 }))).toMatchInlineSnapshot(
+      `"Unknown hyperparameter of adam "beta3". Did you mean "beta1"? Known: learningRate, beta1, beta2, epsilon, epsilonRoot, epsilonHat, weightDecay, decoupled, decayMask."`,
+    );
+    expect(message(() => optimizers.sgd?.create({ learnigRate: 0.9 }))).toMatchInlineSnapshot(
+      `"Unknown hyperparameter of sgd "learnigRate". Did you mean "learningRate"? Known: learningRate, weightDecay, decoupled, decayMask."`,
+    );
   });
 
   it("of another type", () => {
-    expect(message(() => optimizers.adam?.create({ beta1: "0.9" }))).toMatchInlineSnapshot(`"adam: beta1 is 0.9, expected a number in [0, 1)."`);
-    expect(message(() => optimizers.rmsprop?.create({ centered: 1 }))).toMatchInlineSnapshot(`"rmsprop: centered is 1, expected true or false."`);
-    expect(message(() => optimizers.adamw?.create({ decayMask: "vectors" }))).toMatchInlineSnapshot(`"adamw: decayMask is "vectors", expected one of matrices, all."`);
+    expect(message(() => optimizers.adam?.create({ beta1: "0.9" }))).toMatchInlineSnapshot(
+      `"adam: beta1 is "0.9", expected a number in [0, 1)."`,
+    );
+    expect(message(() => optimizers.rmsprop?.create({ centered: 1 }))).toMatchInlineSnapshot(
+      `"rmsprop: centered is 1, expected true or false."`,
+    );
+    expect(message(() => optimizers.adamw?.create({ decayMask: "vectors" }))).toMatchInlineSnapshot(
+      `"adamw: decayMask is "vectors", expected one of matrices, all."`,
+    );
   });
 
   it("in a schedule", () => {
-    expect(message(() => optim.cosine({ peak: 1, totalSteps: 2.5 }))).toMatchInlineSnapshot(`"cosine: totalSteps is 2.5, expected a whole number of steps from 1 on."`);
-    expect(message(() => optim.linear({ peak: 1, totalSteps: 5, warmupSteps: 9 }))).toMatchInlineSnapshot(`"linear: 9 warmupSteps are more than 5 totalSteps. Give fewer."`);
-    expect(message(() => optim.join([optim.constantSchedule({ peak: 1 })], [3]))).toMatchInlineSnapshot(`"join: 1 schedules and 1 boundaries. Give one boundary between any two schedules."`);
+    expect(message(() => optim.cosine({ peak: 1, totalSteps: 2.5 }))).toMatchInlineSnapshot(
+      `"cosine: totalSteps is 2.5, expected a whole number of steps from 1 on."`,
+    );
+    expect(message(() => optim.linear({ peak: 1, totalSteps: 5, warmupSteps: 9 }))).toMatchInlineSnapshot(
+      `"linear: 9 warmupSteps are more than 5 totalSteps. Give fewer."`,
+    );
+    expect(message(() => optim.join([optim.constantSchedule({ peak: 1 })], [3]))).toMatchInlineSnapshot(
+      `"join: 1 schedules and 1 boundaries. Give one boundary between any two schedules."`,
+    );
     expect(
       message(() => optim.piecewiseConstant({ initial: 1, boundaries: [5, 2], factors: [0.1, 0.01] })),
     ).toMatchInlineSnapshot(`"piecewiseConstant: boundaries[1] is 2, expected a whole number of steps from 5 on."`);
-    expect(
-      message(() => optim.cosineRestarts({ peak: 1, firstCycle: 10, cycleFactor: 1.001 })),
-    ).toMatchInlineSnapshot(`"cosineRestarts: with firstCycle 10 and cycleFactor 1.001 there are more than 256 cycles. Give a longer first cycle, or a larger factor or 1."`);
+    expect(message(() => optim.cosineRestarts({ peak: 1, firstCycle: 10, cycleFactor: 1.001 }))).toMatchInlineSnapshot(
+      `"cosineRestarts: with firstCycle 10 and cycleFactor 1.001 there are more than 256 cycles. Give a longer first cycle, or a larger factor or 1."`,
+    );
   });
 });
 
@@ -100,7 +134,9 @@ describe("hyperparameters are in the state", () => {
 
   it("and so are the numbers of a schedule", () => {
     const codes = [0.1, 0.02].map((peak) => {
-      const optimizer = sgd({ learningRate: optim.cosine({ peak, totalSteps: 1000 * peak, warmupSteps: 10 * peak * 10 }) });
+      const optimizer = sgd({
+        learningRate: optim.cosine({ peak, totalSteps: 1000 * peak, warmupSteps: 10 * peak * 10 }),
+      });
       const step = training(optimizer);
       step(begin(optimizer));
       return step.statistics().kernels.map(({ code }) => code);
@@ -117,8 +153,12 @@ describe("hyperparameters are in the state", () => {
   it("and unknown names or values out of range are refused", () => {
     const optimizer = adam();
     const state = optimizer.init(start());
-    expect(message(() => setHyperparameters(optimizer, state, { beta: 0.5 }))).toMatchInlineSnapshot(`"Unknown hyperparameter of adam "beta". Did you mean "beta1"? Known: beta1, beta2, epsilon, learningRate."`);
-    expect(message(() => setHyperparameters(optimizer, state, { beta1: 1 }))).toMatchInlineSnapshot(`"adam: beta1 is 1, expected a number in [0, 1)."`);
+    expect(message(() => setHyperparameters(optimizer, state, { beta: 0.5 }))).toMatchInlineSnapshot(
+      `"Unknown hyperparameter of adam "beta". Did you mean "beta1"? Known: beta1, beta2, epsilon, learningRate."`,
+    );
+    expect(message(() => setHyperparameters(optimizer, state, { beta1: 1 }))).toMatchInlineSnapshot(
+      `"adam: beta1 is 1, expected a number in [0, 1)."`,
+    );
   });
 });
 

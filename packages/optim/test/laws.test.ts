@@ -1,7 +1,18 @@
 import { grad } from "@thalweg/autograd";
-import { compile, init, normal, key, Tensor, tensor, treeFlatten, treeLeaves, treeMap, treeUnflatten } from "@thalweg/tensor";
+import {
+  compile,
+  init,
+  key,
+  normal,
+  Tensor,
+  tensor,
+  treeFlatten,
+  treeLeaves,
+  treeMap,
+  treeUnflatten,
+} from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
-import { applyUpdates, evalParams, type GradientTransformation, optimizers, type OptimizerState } from "../src/index";
+import { applyUpdates, evalParams, type GradientTransformation, type OptimizerState, optimizers } from "../src/index";
 
 beforeAll(async () => {
   await init();
@@ -19,7 +30,10 @@ interface State {
 }
 
 const initial = (): Params => ({
-  weight: tensor([[1, -2, 0.5], [3, 0.25, -1]]),
+  weight: tensor([
+    [1, -2, 0.5],
+    [3, 0.25, -1],
+  ]),
   bias: tensor([0.5, -0.5, 2]),
   scale: tensor(1.5),
 });
@@ -28,7 +42,12 @@ const initial = (): Params => ({
 const bowl = ({ weight, bias, scale }: Params): Tensor =>
   weight
     .square()
-    .mul(tensor([[1, 2, 3], [0.5, 1, 2]]))
+    .mul(
+      tensor([
+        [1, 2, 3],
+        [0.5, 1, 2],
+      ]),
+    )
     .sum()
     .add(bias.square().sum())
     .add(scale.square().mul(2));
@@ -47,7 +66,8 @@ const begin = (optimizer: GradientTransformation): State => {
   return { params, optimizer: optimizer.init(params) };
 };
 
-const numbers = (tree: unknown) => Promise.all(treeLeaves<Tensor>(tree).map(async (leaf) => Array.from(await leaf.data())));
+const numbers = (tree: unknown) =>
+  Promise.all(treeLeaves<Tensor>(tree).map(async (leaf) => Array.from(await leaf.data())));
 
 const records = Object.values(optimizers);
 

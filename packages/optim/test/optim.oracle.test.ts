@@ -38,7 +38,12 @@ interface Options {
   readonly epsRoot: number;
   readonly epsilonHat: boolean;
   readonly noDecay: readonly string[];
-  readonly schedule?: { readonly name: "cosine"; readonly warmupSteps: number; readonly totalSteps: number; readonly end: number };
+  readonly schedule?: {
+    readonly name: "cosine";
+    readonly warmupSteps: number;
+    readonly totalSteps: number;
+    readonly end: number;
+  };
 }
 
 /** The families of this package; files of other families wait for theirs. */
@@ -48,7 +53,7 @@ function makeOptimizer(optimizer: string, options: Options): GradientTransformat
   const { lr, eps, weightDecay, decoupled, noDecay = [], schedule, epsInSqrt, epsRoot, ...same } = options;
   const { name, ...shape } = schedule ?? { name: undefined };
   const shared = {
-    learningRate: name === undefined ? lr : optim[name]({ peak: lr, ...(shape as { totalSteps: number }) }),
+    learningRate: name === undefined ? lr : optim.cosine({ peak: lr, ...(shape as { totalSteps: number }) }),
     weightDecay,
     decayMask: ({ path }: optim.ParameterInfo) => !noDecay.includes(String(path[0])),
   };
@@ -76,7 +81,9 @@ const why = whyNoOracles("optim");
 const problems = readProblems(readOracles("optim", (format) => format === "thalweg-optim-problems-1"));
 const cases = readOracles("optim", (format) => format === "thalweg-optim-1")
   .filter(({ name }) => families.includes(name.replace(".json", "")))
-  .flatMap(({ name, content }) => (content.cases as TrajectoryCase[]).map((own) => ({ ...own, id: `${name}: ${own.id}` })));
+  .flatMap(({ name, content }) =>
+    (content.cases as TrajectoryCase[]).map((own) => ({ ...own, id: `${name}: ${own.id}` })),
+  );
 
 describe.skipIf(why !== undefined)(why ?? "oracles: optim", () => {
   it("there are trajectories of every family", () => {

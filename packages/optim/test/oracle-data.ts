@@ -17,8 +17,7 @@ export const valuesOf = (array: OracleArray): readonly number[] => (typeof array
 export const tensorsOf = (tree: OracleTree): Record<string, Tensor> =>
   Object.fromEntries(Object.entries(tree).map(([name, array]) => [name, tensorOf(array)]));
 
-const tensorOf = (array: OracleArray): Tensor =>
-  tensor(Float32Array.from(valuesOf(array)), { shape: shapeOf(array) });
+const tensorOf = (array: OracleArray): Tensor => tensor(Float32Array.from(valuesOf(array)), { shape: shapeOf(array) });
 
 /** A starting point, and the gradient of every step. */
 export interface Problem {
@@ -63,7 +62,12 @@ function lossOf(data: ProblemData): (params: Record<string, Tensor>) => Tensor {
         // Sums over slices, so that the gradient needs no scattering: 1/2 Σ h (x - c)² + 1/2 (a·x)².
         const sums = parts.map((x) => {
           const slice = (name: string) => constant(name).slice([start], [start + x.size]);
-          const own = [slice("h").mul(x.sub(slice("c")).square()).sum(), slice("a").mul(x).sum()] as const;
+          const own = [
+            slice("h")
+              .mul(x.sub(slice("c")).square())
+              .sum(),
+            slice("a").mul(x).sum(),
+          ] as const;
           start += x.size;
           return own;
         });
@@ -79,7 +83,9 @@ function lossOf(data: ProblemData): (params: Record<string, Tensor>) => Tensor {
       };
     case "logistic":
       return (params) => {
-        const margin = constant("X").dot(params.W as Tensor).add(params.b as Tensor);
+        const margin = constant("X")
+          .dot(params.W as Tensor)
+          .add(params.b as Tensor);
         return margin.mul(constant("y")).neg().softplus().mean();
       };
     default:
@@ -93,4 +99,3 @@ export function entryOf<T>(table: Readonly<Record<string, T>>, name: string): T 
   if (entry === undefined) throw new ArgumentError(`The tests know nothing of ${name}.`);
   return entry;
 }
-

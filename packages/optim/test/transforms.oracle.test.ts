@@ -33,8 +33,12 @@ interface Run {
 
 /** The cases whose transformation is in this package. */
 const runs: Readonly<Record<string, (example: TransformCase) => readonly Run[]>> = {
-  "clip-global-norm-active": ({ options: { maxNorm = 0 }, ...rest }) => [once(optim.clipByGlobalNorm({ maxNorm }), rest)],
-  "clip-global-norm-inactive": ({ options: { maxNorm = 0 }, ...rest }) => [once(optim.clipByGlobalNorm({ maxNorm }), rest)],
+  "clip-global-norm-active": ({ options: { maxNorm = 0 }, ...rest }) => [
+    once(optim.clipByGlobalNorm({ maxNorm }), rest),
+  ],
+  "clip-global-norm-inactive": ({ options: { maxNorm = 0 }, ...rest }) => [
+    once(optim.clipByGlobalNorm({ maxNorm }), rest),
+  ],
   "clip-global-norm-algoperf": ({ options: { maxNorm = 0, eps }, ...rest }) => [
     once(optim.clipByGlobalNorm({ maxNorm, ...(eps !== undefined && { epsilon: eps }) }), rest),
   ],
@@ -55,7 +59,9 @@ const runs: Readonly<Record<string, (example: TransformCase) => readonly Run[]>>
     const after = (step: number) => ((step + 1) % every === 0 ? (updates[(step + 1) / every - 1] as OracleTree) : null);
     const known = gradientSequence.map((_, step) => after(step));
     const transformation = optim.accumulate(optim.scale(1), { every });
-    return [{ transformation, gradients: gradientSequence, params: gradientSequence[0] as OracleTree, expected: known }];
+    return [
+      { transformation, gradients: gradientSequence, params: gradientSequence[0] as OracleTree, expected: known },
+    ];
   },
   ema: ({ options: { decay = 0 }, sequence = [], expected }) =>
     (["debiased", "first"] as const).flatMap((start) => {

@@ -1,8 +1,8 @@
+import { named } from "../chain";
 import type { Schedule } from "../schedules/schedule";
+import type { GradientTransformation } from "../transform";
 import { type DecayMask, decayLinks } from "../transforms/decay";
 import { scaleByLearningRate } from "../transforms/scale";
-import { named } from "../chain";
-import type { GradientTransformation } from "../transform";
 
 /** What most methods share. */
 export interface DescentOptions {

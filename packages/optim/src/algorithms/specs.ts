@@ -32,7 +32,12 @@ export const off = (description: string) => ({ type: "boolean", default: false, 
 /** The options of weight decay. */
 export const weightDecay = <const D extends number, const C extends boolean>(value: D, decoupled: C) =>
   ({
-    weightDecay: { type: "float", default: value, description: "factor of the weight decay; 0 leaves it out", ...nonNegative },
+    weightDecay: {
+      type: "float",
+      default: value,
+      description: "factor of the weight decay; 0 leaves it out",
+      ...nonNegative,
+    },
     decoupled: {
       type: "boolean",
       default: decoupled,

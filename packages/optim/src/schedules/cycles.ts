@@ -2,7 +2,7 @@ import { ArgumentError, type Tensor } from "@thalweg/tensor";
 import { fraction, nonNegative, positive } from "../constant";
 import { cosineFall } from "./decay";
 import { type Schedule, schedule } from "./schedule";
-import { asFloat, stepCount, warmedUp, warmupNumbers, type WarmupOptions } from "./warmup";
+import { asFloat, stepCount, type WarmupOptions, warmedUp, warmupNumbers } from "./warmup";
 
 export interface CosineRestartsOptions {
   readonly peak: number;
@@ -99,7 +99,14 @@ export interface TrapezoidOptions extends WarmupOptions {
  *
  * @see Hägele et al., Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, 2024
  */
-export function trapezoid({ peak, decaySteps, totalSteps, end = 0, shape = "linear", ...warmup }: TrapezoidOptions): Schedule {
+export function trapezoid({
+  peak,
+  decaySteps,
+  totalSteps,
+  end = 0,
+  shape = "linear",
+  ...warmup
+}: TrapezoidOptions): Schedule {
   const owner = "trapezoid";
   const numbers = {
     peak: [peak, nonNegative] as const,
@@ -109,7 +116,9 @@ export function trapezoid({ peak, decaySteps, totalSteps, end = 0, shape = "line
     ...warmupNumbers(owner, warmup),
   };
   if ((warmup.warmupSteps ?? 0) + decaySteps > totalSteps) {
-    throw new ArgumentError(`${owner}: warm-up and decay take more than the ${totalSteps} totalSteps. Shorten one of them.`);
+    throw new ArgumentError(
+      `${owner}: warm-up and decay take more than the ${totalSteps} totalSteps. Shorten one of them.`,
+    );
   }
   return schedule(owner, numbers, (step, c) => {
     const u = asFloat(step).sub(c.totalSteps.sub(c.decaySteps)).div(c.decaySteps).maximum(0).minimum(1);

@@ -1,7 +1,7 @@
 import { ArgumentError, type Tensor } from "@thalweg/tensor";
 import { nonNegative, positive } from "../constant";
 import { checkSteps, type Schedule, schedule } from "./schedule";
-import { asFloat, progress, stepCount, warmedUp, warmupNumbers, type WarmupOptions } from "./warmup";
+import { asFloat, progress, stepCount, type WarmupOptions, warmedUp, warmupNumbers } from "./warmup";
 
 /** A schedule from a peak to an end within a number of steps; past it the end holds. */
 export interface DecayToEndOptions extends WarmupOptions {
@@ -17,8 +17,7 @@ export interface DecayToEndOptions extends WarmupOptions {
  *
  * @see Loshchilov & Hutter, SGDR, 2017
  */
-export const cosine = (options: DecayToEndOptions): Schedule =>
-  toEnd("cosine", options, (f) => cosineFall(f));
+export const cosine = (options: DecayToEndOptions): Schedule => toEnd("cosine", options, (f) => cosineFall(f));
 
 /** Linear warm-up, then linear to the end. */
 export const linear = (options: DecayToEndOptions): Schedule => toEnd("linear", options, (f) => f.neg().add(1));
@@ -34,7 +33,11 @@ export function polynomial({ power = 1, ...options }: PolynomialOptions): Schedu
 }
 
 /** (1 + cos πf) / 2, from 1 to 0, as a square, which loses no digits where it is small. */
-export const cosineFall = (f: Tensor): Tensor => f.mul(Math.PI / 2).cos().square();
+export const cosineFall = (f: Tensor): Tensor =>
+  f
+    .mul(Math.PI / 2)
+    .cos()
+    .square();
 
 /** x^y for x ≥ 0 and y > 0; 0 at x = 0, where the logarithm is not finite. */
 const powerOf = (x: Tensor, y: Tensor): Tensor => x.greater(0).where(x.maximum(1e-30).log().mul(y).exp(), 0);
@@ -73,7 +76,11 @@ export interface StepDecayOptions {
 /** peak · factor^⌊i / every⌋. */
 export function stepDecay({ peak, factor, every }: StepDecayOptions): Schedule {
   const owner = "stepDecay";
-  const numbers = { peak: [peak, nonNegative], factor: [factor, positive], every: stepCount(owner, "every", every, 1) } as const;
+  const numbers = {
+    peak: [peak, nonNegative],
+    factor: [factor, positive],
+    every: stepCount(owner, "every", every, 1),
+  } as const;
   // Integers divide exactly where a quotient of floats may fall short of the next whole number.
   return schedule(owner, numbers, (step, c) => c.peak.mul(powerOf(c.factor, asFloat(step.div(c.every.cast("u32"))))));
 }

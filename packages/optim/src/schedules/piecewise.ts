@@ -15,7 +15,9 @@ export interface PiecewiseConstantOptions {
 export function piecewiseConstant({ initial, boundaries, factors }: PiecewiseConstantOptions): Schedule {
   const owner = "piecewiseConstant";
   if (boundaries.length !== factors.length) {
-    throw new ArgumentError(`${owner}: ${boundaries.length} boundaries and ${factors.length} factors. Give as many of both.`);
+    throw new ArgumentError(
+      `${owner}: ${boundaries.length} boundaries and ${factors.length} factors. Give as many of both.`,
+    );
   }
   boundaries.forEach((boundary, index) => {
     checkSteps(`${owner}: boundaries[${index}]`, boundary, index === 0 ? 0 : (boundaries[index - 1] as number));

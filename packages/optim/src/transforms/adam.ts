@@ -47,7 +47,11 @@ export function scaleByAdam(options: AdamScalingOptions): GradientTransformation
       const [eps] = numbers("epsilon") as [Tensor];
       const [root] = hasRoot ? numbers("epsilonRoot") : [];
       const firstMoment = updateAverage(first, buffers.firstMoment, gradients);
-      const secondMoment = updateAverage(second, buffers.secondMoment, mapTensors((g) => g.square(), gradients));
+      const secondMoment = updateAverage(
+        second,
+        buffers.secondMoment,
+        mapTensors((g) => g.square(), gradients),
+      );
       // Scalars are combined first, so that each element sees as few operations as possible.
       const unbias1 = biasCorrection(first, step).reciprocal();
       const unbias2 = biasCorrection(second, step).reciprocal();

@@ -2,7 +2,11 @@ import type { Tensor } from "@thalweg/tensor";
 import { mapTensors, type TensorTree } from "../tensors";
 
 /** β a + (1 - β) x for every tensor. @param decay The numbers of a {@link decayConstant}. */
-export function updateAverage([beta, complement]: readonly Tensor[], average: TensorTree, value: TensorTree): TensorTree {
+export function updateAverage(
+  [beta, complement]: readonly Tensor[],
+  average: TensorTree,
+  value: TensorTree,
+): TensorTree {
   return mapTensors((a, x) => a.mul(beta as Tensor).add(x.mul(complement as Tensor)), average, value);
 }
 

@@ -100,7 +100,7 @@ export interface AdaptiveClipOptions {
   readonly epsilon?: number;
   /**
    * The axis of output units, whose slices are clipped one by one; a tensor of rank 0 or 1 is clipped as a whole.
-   * Default `"last"`, where this library's layers have it; the oracles of other layouts take `"first"`.
+   * Default `"last"`, where this library's layers have it; PyTorch's layouts have it first.
    */
   readonly unitAxis?: "first" | "last";
 }
@@ -113,7 +113,11 @@ const leastNorm = 1e-6;
  *
  * @see Brock et al., High-Performance Large-Scale Image Recognition Without Normalization, 2021, eq. 3
  */
-export function adaptiveClip({ clipping = 0.01, epsilon = 1e-3, unitAxis = "last" }: AdaptiveClipOptions = {}): GradientTransformation {
+export function adaptiveClip({
+  clipping = 0.01,
+  epsilon = 1e-3,
+  unitAxis = "last",
+}: AdaptiveClipOptions = {}): GradientTransformation {
   const owner = "adaptiveClip";
   return transformation({
     name: owner,
@@ -134,7 +138,10 @@ export function adaptiveClip({ clipping = 0.01, epsilon = 1e-3, unitAxis = "last
 /** The norm of each output unit, with all axes kept. */
 function unitNorm(x: Tensor, unitAxis: "first" | "last"): Tensor {
   if (x.rank <= 1) return x.square().sum().sqrt();
-  return x.square().sum({ axis: axesWithin(x, unitAxis), keepDims: true }).sqrt();
+  return x
+    .square()
+    .sum({ axis: axesWithin(x, unitAxis), keepDims: true })
+    .sqrt();
 }
 
 /** All axes but that of the output units. */

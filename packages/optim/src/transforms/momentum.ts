@@ -18,7 +18,11 @@ export interface MomentumOptions {
  * @see Polyak, Some methods of speeding up the convergence of iteration methods, 1964
  * @see Sutskever et al., On the importance of initialization and momentum in deep learning, 2013, eq. 7
  */
-export function scaleByMomentum({ momentum, dampening = 0, nesterov = false }: MomentumOptions): GradientTransformation {
+export function scaleByMomentum({
+  momentum,
+  dampening = 0,
+  nesterov = false,
+}: MomentumOptions): GradientTransformation {
   const owner = "scaleByMomentum";
   const isDamped = dampening !== 0;
   return transformation<{ readonly velocity: TensorTree }>({

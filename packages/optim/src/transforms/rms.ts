@@ -41,7 +41,11 @@ export function scaleByRms(options: RmsScalingOptions): GradientTransformation {
     update: (gradients, buffers, { constant: numbers }) => {
       const average = numbers("decay");
       const [eps] = numbers("epsilon") as [Tensor];
-      const secondMoment = updateAverage(average, buffers.secondMoment, mapTensors((g) => g.square(), gradients));
+      const secondMoment = updateAverage(
+        average,
+        buffers.secondMoment,
+        mapTensors((g) => g.square(), gradients),
+      );
       const firstMoment = centered ? updateAverage(average, buffers.firstMoment, gradients) : null;
       // Rounding can make the difference negative where the gradient hardly varies.
       const variance = centered

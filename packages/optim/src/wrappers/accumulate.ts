@@ -12,7 +12,10 @@ interface Accumulation {
  * Collects the gradients of `every` calls; the last of them makes one update with their mean, the others none. The
  * inner transformation counts updates, not calls. Its update is computed in every call and kept in the last one.
  */
-export function accumulate(inner: GradientTransformation, { every }: { readonly every: number }): GradientTransformation {
+export function accumulate(
+  inner: GradientTransformation,
+  { every }: { readonly every: number },
+): GradientTransformation {
   checkSteps("accumulate: every", every, 1);
   const { rule } = inner;
   const { evalParams } = rule;

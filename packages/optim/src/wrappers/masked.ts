@@ -18,7 +18,17 @@ export function masked(inner: GradientTransformation, predicate: ParameterPredic
       chosen: (tree: TensorTree) => select(tree, isChosen),
       /** The new tensors of the chosen ones, the old ones of the others. */
       joined: (tree: TensorTree, old: TensorTree) =>
-        merge([tree, select(old, isChosen.map((is) => !is))], isChosen.map((is) => (is ? 0 : 1)), old),
+        merge(
+          [
+            tree,
+            select(
+              old,
+              isChosen.map((is) => !is),
+            ),
+          ],
+          isChosen.map((is) => (is ? 0 : 1)),
+          old,
+        ),
     };
   };
   return withState({
@@ -64,7 +74,10 @@ export function partition<L extends string>(
       return index;
     });
   const part = (tree: TensorTree, chosen: readonly number[], index: number) =>
-    select(tree, chosen.map((own) => own === index));
+    select(
+      tree,
+      chosen.map((own) => own === index),
+    );
   const isAveraging = rules.some((rule) => rule.evalParams !== undefined);
   return withState({
     name: "partition",
@@ -82,7 +95,14 @@ export function partition<L extends string>(
         return rule.update(part(gradients, chosen, index), states[labels[index] as L], own);
       });
       const next = Object.fromEntries(labels.map((label, index) => [label, results[index]?.[1]]));
-      return [merge(results.map(([updates]) => updates), chosen, gradients), next];
+      return [
+        merge(
+          results.map(([updates]) => updates),
+          chosen,
+          gradients,
+        ),
+        next,
+      ];
     },
     ...(isAveraging && {
       evalParams(buffers, context) {
