@@ -212,9 +212,18 @@ function findGroup(
   return undefined;
 }
 
-/** A reduction may join another one over rows of the same number that reads the same tensor, or a small one beside it. */
+/**
+ * What need not read another result may still share its loop: elementwise results over the same tensors, reductions over
+ * rows of the same number that read the same tensor, and small reductions beside each other.
+ */
 function sharesLoop(group: Group, node: Tensor, reads: ReadonlySet<Tensor>): boolean {
-  if (!loweringOf(node, "reduction") || group.size !== node.size) return false;
+  if (group.size !== node.size) return false;
+  if (!loweringOf(node, "reduction")) {
+    return (
+      group.members.every(({ kind }) => kind === "element") &&
+      [...reads].some((read) => group.reads.has(read) && read.size === node.size)
+    );
+  }
   if (!group.members.some((member) => member.kind === "reduction")) return false;
   const small = node.size <= 16 && (node.inputs[0] as Tensor).size <= 4096 && groupTerms(group) <= 4096;
   return small || [...reads].some((read) => group.reads.has(read) && read.size > node.size);
