@@ -16,6 +16,8 @@ await build({
   conditions: ["@thalweg/source", "module"],
   // Dawn is a native module; node-fetch is loaded by tfjs-core only when something is downloaded.
   external: ["webgpu", "node-fetch"],
-  banner: { js: 'import { createRequire as createBundleRequire } from "node:module"; const require = createBundleRequire(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as createBundleRequire } from "node:module"; const require = createBundleRequire(import.meta.url);',
+  },
   logLevel: "warning",
 });
