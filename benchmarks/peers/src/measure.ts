@@ -45,7 +45,7 @@ const comparedSteps = 12;
 const countedSteps = 4;
 /**
  * Largest accepted relative difference between losses. Single-precision sums of up to 3136 terms in different orders differ by
- * about 1e-6 after twelve steps; ten times that is allowed. A momentum of 0.89 instead of 0.9 shows as 2e-4.
+ * about 1e-6 after twelve steps; ten times that is allowed. A momentum of 0.89 instead of 0.9 shows as 5e-4.
  */
 const lossTolerance = 2e-5;
 

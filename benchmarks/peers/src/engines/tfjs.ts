@@ -7,8 +7,8 @@ import type { Engine } from "../engine";
 
 /**
  * TensorFlow.js as its guides train a model with the core API: variables, `optimizer.minimize` around a loss, channels last.
- * The fused bias-adding operations of its layers API were tried: they save four dispatches of 85 and made `fmnist_mlp` a quarter
- * slower on software adapters, no difference on `fmnist_2c2d`. Batching of submits is left at the back end's default.
+ * The fused bias-adding operations of its layers API were tried on lavapipe: they save three dispatches of 84 on `fmnist_mlp`
+ * and made it a quarter slower, with no difference on `fmnist_2c2d`. Batching of submits is left at the back end's default.
  */
 export async function create(): Promise<Engine> {
   await tf.setBackend("webgpu");
