@@ -26,9 +26,6 @@ export interface Kernel {
   readonly bytes: number;
 }
 
-/** Draws a kernel's statements; called more than once, until the best widths are known. */
-export type Draw = (emitter: Emitter) => void;
-
 interface Slot {
   readonly name: string;
   readonly access: StorageAccess;
