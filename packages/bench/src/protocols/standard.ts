@@ -19,8 +19,8 @@ export const standardOptimizers = ["sgd", "momentum", "adam", "adamw"] as const;
  * Standard races by workload.
  *
  * - `digits`: of the rates 0.05 … 0.8 (SGD), 0.01 … 0.16 (momentum) and 0.0025 … 0.04 (Adam), five each in factors of two,
- *   those with which seeds 1 and 2 took the fewest steps to the target; the next larger one diverges or misses it for SGD
- *   and momentum. AdamW has Adam's rate. The raced seeds took no part.
+ *   those with which seeds 1 and 2 took the fewest steps to the target, the smaller one of two equals. AdamW has Adam's
+ *   rate. The raced seeds took no part.
  * - `fmnist_2c2d`: rates and target of the DeepOBS 1.1 baselines (published with their split 1.1; test accuracy 0.919809).
  *
  * @see Schneider, Balles, Hennig: DeepOBS, a deep learning optimizer benchmark suite. ICLR 2019.
@@ -32,9 +32,9 @@ export const standardRaces: Readonly<Record<string, StandardRace>> = {
     evaluationInterval: 25,
     algorithms: {
       sgd: { learningRate: 0.4 },
-      momentum: { learningRate: 0.08 },
-      adam: { learningRate: 0.02 },
-      adamw: { learningRate: 0.02 },
+      momentum: { learningRate: 0.04 },
+      adam: { learningRate: 0.01 },
+      adamw: { learningRate: 0.01 },
     },
   },
   fmnist_2c2d: {

@@ -37,13 +37,16 @@ export function runCurve(record: RunRecord, phase: Phase, metric: Metric, abscis
  * The median over runs, at every x where any of them was evaluated; between its evaluations a run is a straight line.
  *
  * A run that stopped because it had reached the target keeps its last value, so that the median meets the target where
- * the table says it does. A diverged run has the worst value from its last evaluation on. The median ends where a run
- * stopped for another reason, as nothing is known of that run beyond.
+ * the table says it does; there it ends. A diverged run has the worst value from its last evaluation on. The median also
+ * ends where a run stopped for another reason, as nothing is known of that run beyond.
  */
 export function medianCurve(curves: readonly RunCurve[], metric: Metric): readonly Point[] {
   const known = curves.filter(({ points }) => points.length > 0);
+  const reached = known.filter(({ ending }) => ending === "reached").map(({ points }) => lastX(points));
   const limit = Math.min(
     Math.max(...known.map(({ points }) => lastX(points))),
+    // Where more than half of all runs have reached the target; infinite if they never do.
+    reached.sort((a, b) => a - b)[Math.floor(known.length / 2)] ?? Number.POSITIVE_INFINITY,
     ...known.filter(({ ending }) => ending === "stopped").map(({ points }) => lastX(points)),
   );
   const grid = [...new Set(known.flatMap(({ points }) => points.map(({ x }) => x)))].sort((a, b) => a - b);

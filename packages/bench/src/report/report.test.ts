@@ -153,6 +153,19 @@ describe("curves", () => {
     ]);
   });
 
+  it("the median ends where most runs have reached the target", () => {
+    const ends = [1, 2, 5].map((end) =>
+      curve(
+        [
+          [0, 0],
+          [end, 0.95],
+        ],
+        "reached",
+      ),
+    );
+    expect(medianCurve(ends, "accuracy").at(-1)).toEqual({ x: 2, y: 0.95 });
+  });
+
   it("the median ends where a run stopped without the target", () => {
     const runs = [
       curve(
