@@ -75,7 +75,7 @@ fn threefry_${word}(k0: u32, k1: u32, c0: u32, c1: u32) -> u32 {
 });
 
 /** All functions by name. */
-export const mathFunctions: Readonly<Record<string, MathFunction>> = {
+const mathFunctions: Readonly<Record<string, MathFunction>> = {
   /** The same value, unknown to the compiler. */
   opaque_f32: {
     code: `
