@@ -45,6 +45,9 @@ export interface Fusion {
 /** Elementwise work below this many operations per element is repeated rather than stored and loaded. */
 const cheapWork = 64;
 
+/** Work that is nothing beside the loads of whoever repeats it, outside of the inner loops of contractions. */
+const trivialWork = 4;
+
 /** Repeated work below this many operations in all is cheaper than one more kernel. */
 const workOfKernel = 200_000;
 
@@ -87,20 +90,25 @@ interface Group {
 function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], target: CompileTarget): Set<Tensor> {
   const stored = new Set<Tensor>(outputs.filter((node) => !loweringOf(node, "leaf")));
   const work = workPerElement(order);
-  const demand = new Map<Tensor, number>();
+  /** Evaluations by readers, and how many of them are in the inner loops of contractions. */
+  const demand = new Map<Tensor, { all: number; inner: number }>();
   for (const node of [...order].reverse()) {
     const { kind } = node.primitive.lowering;
     if (kind === "leaf") continue;
     if (kind === "reduction" || kind === "contraction") stored.add(node);
-    let evaluations = demand.get(node) ?? 0;
+    let { all, inner } = demand.get(node) ?? { all: 0, inner: 0 };
     if (kind === "elementwise" && !stored.has(node)) {
-      const repeated = (evaluations - node.size) * (work.get(node) as number);
+      const own = work.get(node) as number;
+      const repeated = (own > trivialWork ? all : Math.min(all, inner)) * own - node.size * own;
       if (repeated > Math.max(cheapWork * node.size, workOfKernel)) stored.add(node);
     }
-    if (stored.has(node)) evaluations = node.size;
+    const isInner = kind === "contraction";
+    if (stored.has(node)) [all, inner] = [node.size, 0];
     for (const [index, input] of node.inputs.entries()) {
-      const more = stored.has(node) ? readsPerInput(node, index, target) : evaluations;
-      demand.set(input, (demand.get(input) ?? 0) + more);
+      const more = stored.has(node) ? readsPerInput(node, index, target) : all;
+      const before = demand.get(input) ?? { all: 0, inner: 0 };
+      const innerMore = isInner ? more : stored.has(node) ? 0 : inner;
+      demand.set(input, { all: before.all + more, inner: before.inner + innerMore });
     }
   }
   limitBindings(order, stored, target);

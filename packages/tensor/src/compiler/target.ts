@@ -9,10 +9,15 @@ export interface CompileTarget {
   /** Result elements that one load of an operand of a contraction serves, per side: how often operands are read. */
   readonly operandReuse: number;
   /**
-   * Rows of the tile of results that one invocation of a contraction computes, and contracted coordinates per iteration.
-   * GPUs gain from wide loads along the contraction; CPUs from taller tiles (packages/tensor/bench/contraction.bench.ts).
+   * How one invocation of a contraction works, by choice: rows of its tile of results, and contracted coordinates per
+   * iteration. `needsVectors` asks that both operands lie together in memory along the contraction, which wide
+   * iterations profit from most. The last choice has no conditions.
    */
-  readonly contractionTile: { readonly rows: number; readonly unroll: 1 | 4 };
+  readonly contractionTiles: readonly {
+    readonly rows: number;
+    readonly unroll: 1 | 4;
+    readonly needsVectors?: boolean;
+  }[];
   /** Storage buffers that one kernel can bind. */
   readonly maxBindings: number;
   /** Workgroups along one dimension of a dispatch. */
@@ -23,13 +28,19 @@ export interface CompileTarget {
   readonly maxBindingBytes: number;
 }
 
+/** Chosen by packages/tensor/bench/contraction.bench.ts on software adapters: tall tiles, except where gathers are saved. */
+const softwareTiles = [
+  { rows: 8, unroll: 4, needsVectors: true },
+  { rows: 16, unroll: 1 },
+] as const;
+
 export function compileTarget(device: Device): CompileTarget {
   const { limits, adapter, features } = device;
   return {
     isSoftware: adapter.isSoftware,
     invocations: adapter.isSoftware ? 64 : 16_384,
     operandReuse: adapter.isSoftware ? 4 : 32,
-    contractionTile: adapter.isSoftware ? { rows: 16, unroll: 1 } : { rows: 8, unroll: 4 },
+    contractionTiles: adapter.isSoftware ? softwareTiles : [{ rows: 8, unroll: 4 }],
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,

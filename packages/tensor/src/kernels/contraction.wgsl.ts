@@ -99,19 +99,22 @@ const powerOfTwoFor = (count: number, most: number): number => {
  * The largest tile whose text stays short. Where every row has coordinates of its own (taps of a kernel gradient, say),
  * the text grows with rows times unrolled terms, and compilers of shaders take more than linear time.
  */
-function choosePlan(cluster: Cluster, tensors: KernelTensors, { contractionTile }: CompileTarget): Plan {
-  const { rows: most, unroll: longest } = contractionTile;
-  const variants = [
-    { rows: most, unroll: longest },
-    { rows: most, unroll: 1 },
-    { rows: most / 2, unroll: 1 },
-    { rows: most / 4, unroll: 1 },
-  ] as const;
-  for (const { rows, unroll } of variants) {
-    const plan = planTile(cluster, tensors, rows, unroll);
+function choosePlan(cluster: Cluster, tensors: KernelTensors, { contractionTiles }: CompileTarget): Plan {
+  const isShort = (plan: Plan): boolean => {
     const trial = makeEmitter(tensors, bindingSlots(tensors), () => false);
     drawSums(trial, plan);
-    if (trial.text().length <= longestText) return plan;
+    return trial.text().length <= longestText;
+  };
+  let rows = 1;
+  for (const tile of contractionTiles) {
+    const plan = planTile(cluster, tensors, tile.rows, tile.unroll);
+    const isWanted = !tile.needsVectors || (plan.loadA === "contracted" && plan.loadB === "contracted");
+    if (isWanted && isShort(plan)) return plan;
+    rows = tile.rows;
+  }
+  for (; rows > 1; rows = Math.ceil(rows / 2)) {
+    const plan = planTile(cluster, tensors, rows, 1);
+    if (isShort(plan)) return plan;
   }
   return planTile(cluster, tensors, 1, 1);
 }
