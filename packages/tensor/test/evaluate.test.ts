@@ -150,6 +150,28 @@ describe("limits", () => {
     }
   });
 
+  it("that temporaries do not fit are told with what was planned", async () => {
+    const small = await requestDevice({ notice: () => undefined, limits: { maxBufferSize: 2 ** 20 } });
+    try {
+      // Eight temporaries of half a megabyte are alive at once: no two arenas of a megabyte hold them.
+      const parts = Array.from({ length: 8 }, (_, i) =>
+        arange(2 ** 17)
+          .add(i)
+          .reshape([2 ** 10, -1])
+          .cumsum({ axis: 0 }),
+      );
+      const failure = await evaluate([parts.reduce((a, b) => a.mul(b.T.T)).sum()], small).catch(
+        (error: unknown) => error,
+      );
+      if (failure === undefined) return;
+      expect(failure).toBeInstanceOf(OutOfMemoryError);
+      expect((failure as OutOfMemoryError).requestedBytes).toBeGreaterThan(2 ** 20);
+      expect((failure as Error).message).toMatch(/planned \d+ bytes of temporaries/);
+    } finally {
+      small.destroy();
+    }
+  });
+
   it("f16 needs an adapter that has it", async () => {
     const x = tensor([1, 2.5]).cast("f16");
     if (device().features.has("shader-f16")) expect(await x.mul(2).array()).toEqual([2, 5]);

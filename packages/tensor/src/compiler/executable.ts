@@ -5,7 +5,7 @@
 import type { Storage } from "../device/buffer-pool";
 import type { BindingRange, Device } from "../device/device";
 import { TimestampProfiler } from "../device/profiler";
-import { invariant } from "../errors";
+import { invariant, OutOfMemoryError } from "../errors";
 import type { Kernel } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
 import type { Plan } from "./plan";
@@ -161,8 +161,27 @@ export class Executable {
   }
 
   #arena(index: number): Storage {
-    this.#arenas ??= this.plan.memory.arenas.map((bytes, arena) => this.device.pool.allocate(bytes, `arena ${arena}`));
+    this.#arenas ??= this.#allocateArenas();
     return this.#arenas[index] as Storage;
+  }
+
+  #allocateArenas(): Storage[] {
+    const { arenas } = this.plan.memory;
+    const made: Storage[] = [];
+    try {
+      for (const [arena, bytes] of arenas.entries()) made.push(this.device.pool.allocate(bytes, `arena ${arena}`));
+    } catch (error) {
+      for (const storage of made) storage.release();
+      if (!(error instanceof OutOfMemoryError)) throw error;
+      const planned = arenas.reduce((sum, bytes) => sum + bytes, 0);
+      throw new OutOfMemoryError(
+        `A program of ${this.plan.kernels.length} kernels planned ${planned} bytes of temporaries in ${arenas.length} buffers ` +
+          `(at least ${this.plan.memory.lowerBound} are alive at once), and one of them does not fit: ${error.message}`,
+        { requestedBytes: planned, liveBytes: error.liveBytes, limitBytes: error.limitBytes },
+        { cause: error },
+      );
+    }
+    return made;
   }
 }
 

@@ -28,8 +28,11 @@ export interface CompileTarget {
   readonly maxBindingBytes: number;
 }
 
-/** Chosen by packages/tensor/bench/contraction.bench.ts on software adapters: tall tiles, except where gathers are saved. */
-const softwareTiles = [
+/**
+ * For CPUs with vectors of eight or more: tall tiles, except where a wide iteration saves gathers. Chosen by
+ * packages/tensor/bench/contraction.bench.ts on Mesa's llvmpipe; SwiftShader (vectors of four) prefers what GPUs do.
+ */
+const tallTiles = [
   { rows: 8, unroll: 4, needsVectors: true },
   { rows: 16, unroll: 1 },
 ] as const;
@@ -40,7 +43,7 @@ export function compileTarget(device: Device): CompileTarget {
     isSoftware: adapter.isSoftware,
     invocations: adapter.isSoftware ? 64 : 16_384,
     operandReuse: adapter.isSoftware ? 4 : 32,
-    contractionTiles: adapter.isSoftware ? softwareTiles : [{ rows: 8, unroll: 4 }],
+    contractionTiles: adapter.isSoftware && adapter.subgroupMinSize >= 8 ? tallTiles : [{ rows: 8, unroll: 4 }],
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
