@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   arange,
   compile,
@@ -150,25 +150,58 @@ describe("limits", () => {
     }
   });
 
-  it("that temporaries do not fit are told with what was planned", async () => {
+  it("of one buffer bound arenas: temporaries that are alive together spread over several", async () => {
     const small = await requestDevice({ notice: () => undefined, limits: { maxBufferSize: 2 ** 20 } });
     try {
-      // Eight temporaries of half a megabyte are alive at once: no two arenas of a megabyte hold them.
-      const parts = Array.from({ length: 8 }, (_, i) =>
-        arange(2 ** 17)
-          .add(i)
-          .reshape([2 ** 10, -1])
-          .cumsum({ axis: 0 }),
+      // Six products of half a megabyte, all of which exist before the first is used.
+      const x = arange(256 * 16)
+        .reshape([256, 16])
+        .mul(1e-3);
+      const products = Array.from({ length: 6 }, (_, i) =>
+        x.dot(
+          arange(16 * 512)
+            .add(i)
+            .reshape([16, 512])
+            .mul(1e-3),
+        ),
       );
-      const failure = await evaluate([parts.reduce((a, b) => a.mul(b.T.T)).sum()], small).catch(
-        (error: unknown) => error,
-      );
-      if (failure === undefined) return;
-      expect(failure).toBeInstanceOf(OutOfMemoryError);
-      expect((failure as OutOfMemoryError).requestedBytes).toBeGreaterThan(2 ** 20);
-      expect((failure as Error).message).toMatch(/planned \d+ bytes of temporaries/);
+      const total = products.reduceRight((sum, p) => sum.add(p.div(p.max())), full([256, 512], 0)).sum();
+      await evaluate([total], small);
+      const alone = products.map((p) => p.div(p.max()).sum());
+      await evaluate(alone, small);
+      const parts = await Promise.all(alone.map((part) => part.item()));
+      const sum = parts.reduce((a, b) => a + b);
+      // Sums of 131,072 terms in blocks: relative errors far below 1e-5.
+      expect(Math.abs((await total.item()) / sum - 1)).toBeLessThan(1e-5);
     } finally {
       small.destroy();
+    }
+  });
+
+  it("that are exceeded by temporaries are reported with what was planned", async () => {
+    const allocate = vi.spyOn(device().pool, "allocate").mockImplementation((bytes) => {
+      throw new OutOfMemoryError("the driver has no more.", { requestedBytes: bytes, liveBytes: 0 });
+    });
+    try {
+      const x = arange(64).reshape([8, 8]);
+      const failure = await evaluate([x.dot(x).max({ axis: 1 }).sum()]).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(OutOfMemoryError);
+    } finally {
+      allocate.mockRestore();
+    }
+    const real = device().pool.allocate.bind(device().pool);
+    const arenas = vi.spyOn(device().pool, "allocate").mockImplementation((bytes, label) => {
+      if (!label.startsWith("arena")) return real(bytes, label);
+      throw new OutOfMemoryError("the driver has no more.", { requestedBytes: bytes, liveBytes: 0 });
+    });
+    try {
+      const x = arange(64).reshape([8, 8]);
+      const failure = await evaluate([x.dot(x.add(1)).max({ axis: 1 }).sum()]).catch((error: unknown) => error);
+      expect((failure as Error).message).toMatch(
+        /planned \d+ bytes of temporaries in \d+ buffers .*the driver has no more/,
+      );
+    } finally {
+      arenas.mockRestore();
     }
   });
 

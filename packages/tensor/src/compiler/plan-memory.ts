@@ -44,11 +44,13 @@ interface Life {
  * @param steps kernels in order.
  * @param temporaries the tensors to place; every one is written by one step.
  * @param kept temporaries that are read after the last step.
+ * @param largestArena bytes that one buffer can have.
  */
 export function planMemory(
   steps: readonly Step[],
   temporaries: ReadonlySet<Tensor>,
   kept: ReadonlySet<Tensor>,
+  largestArena: number,
 ): MemoryPlan {
   const lives = livesOf(steps, temporaries, kept);
   const conflicts = conflictsOf(steps, temporaries);
@@ -61,6 +63,7 @@ export function planMemory(
     for (const [arena, { bytes, lives: placed }] of arenas.entries()) {
       if (forbidden.has(arena)) continue;
       const offset = firstGap(life, placed);
+      if (offset + life.bytes > largestArena) continue;
       const growth = Math.max(0, offset + life.bytes - bytes);
       if (best === undefined || growth < best.growth) best = { arena, offset, growth };
     }

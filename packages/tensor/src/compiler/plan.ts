@@ -65,7 +65,7 @@ export function makePlan(
   return {
     kernels,
     leaves: [...used].filter((node) => loweringOf(node, "leaf")),
-    memory: planMemory(steps, temporaries, kept),
+    memory: planMemory(steps, temporaries, kept, target.maxBufferBytes),
     outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),
     inPlace,
     resultBytes: results.bytes,

@@ -26,6 +26,8 @@ export interface CompileTarget {
   readonly hasF16: boolean;
   /** Bytes that one binding, hence one tensor, can have. */
   readonly maxBindingBytes: number;
+  /** Bytes that one buffer can have. */
+  readonly maxBufferBytes: number;
 }
 
 /**
@@ -48,6 +50,7 @@ export function compileTarget(device: Device): CompileTarget {
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     hasF16: features.has("shader-f16"),
+    maxBufferBytes: limits.maxBufferSize,
     maxBindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
   };
 }
