@@ -1,12 +1,14 @@
 import { valueAndGrad } from "@thalweg/autograd";
 import { compile, init, key, type Tensor, tensor, treeLeaves, treeMap, uniform } from "@thalweg/tensor";
 import { evaluateReference, type NdArray } from "@thalweg/tensor/testing";
-import { findProblem, type TensorTree } from "@thalweg/workloads";
+import { findProblem } from "@thalweg/workloads";
 import { beforeAll, describe, expect, it } from "vitest";
 
 beforeAll(async () => {
   await init({ notice: () => undefined });
 });
+
+type Params = Record<string, Record<string, Tensor>>;
 
 /** A host copy: what the float64 reference starts from. */
 const onHost = async (x: Tensor): Promise<Tensor> => tensor((await x.data()) as Float32Array, { shape: x.shape });
@@ -33,21 +35,21 @@ describe.each([
   it(`follows the float64 trajectory of gradient descent for ${steps} steps of ${batch} examples`, async () => {
     const problem = findProblem(name);
     const side = name === "digits" ? 16 : 28;
-    const drawn = problem.init(key(3)).params;
+    const drawn = problem.init(key(3)).params as unknown as Params;
     const pixels = uniform(key(4), [batch, side, side, 1]);
     const labels = Int32Array.from({ length: batch }, (_, i) => (7 * i) % 10);
     /** Tensors move to the device when they are used there; the reference has its own. */
     const start = async () => {
       const leaves = await Promise.all(treeLeaves<Tensor>(drawn).map(onHost));
       let next = 0;
-      const params = treeMap(() => leaves[next++] as Tensor, drawn) as TensorTree;
+      const params = treeMap(() => leaves[next++] as Tensor, drawn) as unknown as Params;
       return { params, images: await onHost(pixels), labels: tensor(labels) };
     };
-    const descend = (p: TensorTree, images: Tensor, labels: Tensor): { loss: Tensor; params: TensorTree } => {
-      const [loss, grads] = valueAndGrad((own: TensorTree) =>
+    const descend = (p: Params, images: Tensor, labels: Tensor): { loss: Tensor; params: Params } => {
+      const [loss, grads] = valueAndGrad((own: Params) =>
         problem.losses(own, {}, { images, labels }, "train", key(0)).perExample.mean(),
       )(p);
-      return { loss, params: treeMap((x: Tensor, g: Tensor) => x.sub(g.mul(0.05)), p, grads) as TensorTree };
+      return { loss, params: treeMap((x: Tensor, g: Tensor) => x.sub(g.mul(0.05)), p, grads) as unknown as Params };
     };
 
     const step = compile(descend);
@@ -69,7 +71,7 @@ describe.each([
         expect(deviation(values, (expected[index] as NdArray).values)).toBeLessThan(1e-4);
       }
       let position = 0;
-      inFloat64 = treeMap(() => asTensor(expected[position++] as NdArray), inFloat64) as TensorTree;
+      inFloat64 = treeMap(() => asTensor(expected[position++] as NdArray), inFloat64) as unknown as Params;
     }
   }, 240_000);
 });

@@ -410,26 +410,28 @@ export class Tensor {
   }
   mean(options: ReduceOptions = {}): Tensor {
     const count = this.#axes("mean", options.axis).reduce((product, axis) => product * (this.shape[axis] as number), 1);
-    return this.#requireFloat("mean")
-      .sum(options)
-      .mul(1 / count);
+    return inF32(this.#requireFloat("mean"), (x) => x.sum(options).mul(1 / count));
   }
   /** The mean squared deviation from the mean, computed in two passes; `correction` 1 gives the sample variance. */
   variance({ axis, keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor {
     const axes = this.#axes("variance", axis);
     const count = axes.reduce((product, own) => product * (this.shape[own] as number), 1);
-    const deviation = this.sub(this.mean({ axis: axes, keepDims: true }));
-    return deviation
-      .square()
-      .sum({ axis: axes, keepDims })
-      .mul(1 / (count - correction));
+    return inF32(this.#requireFloat("variance"), (x) => {
+      const deviation = x.sub(x.mean({ axis: axes, keepDims: true }));
+      return deviation
+        .square()
+        .sum({ axis: axes, keepDims })
+        .mul(1 / (count - correction));
+    });
   }
   /** log Σ exp(x), without overflow. */
   logSumExp({ axis, keepDims = false }: ReduceOptions = {}): Tensor {
     const axes = this.#axes("logSumExp", axis);
-    const largest = this.#requireFloat("logSumExp").max({ axis: axes, keepDims: true }).stopGradient();
-    const total = this.sub(largest).exp().sum({ axis: axes, keepDims: true }).log().add(largest);
-    return keepDims ? total : total.squeeze(axes);
+    return inF32(this.#requireFloat("logSumExp"), (x) => {
+      const largest = x.max({ axis: axes, keepDims: true }).stopGradient();
+      const total = x.sub(largest).exp().sum({ axis: axes, keepDims: true }).log().add(largest);
+      return keepDims ? total : total.squeeze(axes);
+    });
   }
   /** Position of the first largest element, i32. */
   argmax({ axis, keepDims = false }: { readonly axis: number; readonly keepDims?: boolean }): Tensor {
@@ -691,6 +693,10 @@ export function iota(shape: Shape, axis: number, dtype: DType = "i32"): Tensor {
   if (dtype === "bool") throw new DTypeError('iota: coordinates are numbers, not bool. Choose "i32".');
   return apply(p.iota as Primitive, [], { shape, dtype, axis: normalizeAxis("iota", axis, shape.length) });
 }
+
+/** `fn` on f32 for a tensor of halves, which are storage only: what lies between would overflow them. */
+export const inF32 = (x: Tensor, fn: (x: Tensor) => Tensor): Tensor =>
+  x.dtype === "f16" ? fn(x.cast("f32")).cast("f16") : fn(x);
 
 /** `condition ? a : b` with broadcasting. */
 export const where = (condition: Tensor, a: Operand, b: Operand): Tensor => condition.where(a, b);

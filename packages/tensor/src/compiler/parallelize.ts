@@ -21,9 +21,16 @@ export function parallelize(outputs: readonly Tensor[], target: CompileTarget): 
   for (const node of topologicalOrder(outputs)) {
     const inputs = node.inputs.map((input) => replaced.get(input) as Tensor);
     const own = inputs.some((input, index) => input !== node.inputs[index]) ? node.rebind(inputs) : node;
-    replaced.set(node, splitReduction(own, target) ?? splitContraction(own, target) ?? own);
+    replaced.set(node, split(own, target) ?? own);
   }
   return outputs.map((output) => replaced.get(output) as Tensor);
+}
+
+/** Partial results of halves are kept in f32: halves are storage only. */
+function split(node: Tensor, target: CompileTarget): Tensor | undefined {
+  const wide = node.dtype === "f16" ? node.rebind(node.inputs.map((input) => input.cast("f32"))) : node;
+  const result = splitReduction(wide, target) ?? splitContraction(wide, target);
+  return result?.cast(node.dtype);
 }
 
 /** How many parts: enough invocations, bounded sums, no crumbs. */

@@ -1,4 +1,4 @@
-import type { Axes, Tensor } from "../tensor";
+import { type Axes, inF32, type Tensor } from "../tensor";
 
 export interface StandardizeOptions {
   /** Axes over which mean and variance are taken. */
@@ -16,12 +16,13 @@ export interface Moments {
 
 /** Mean and biased variance over axes, in two passes: the squares are of deviations, so nothing cancels. */
 export function moments(x: Tensor, { axis }: { readonly axis: Axes }): Moments {
-  const mean = x.mean({ axis, keepDims: true });
-  return { mean, variance: x.sub(mean).square().mean({ axis, keepDims: true }) };
+  return { mean: x.mean({ axis, keepDims: true }), variance: x.variance({ axis, keepDims: true }) };
 }
 
 /** (x - mean) / sqrt(variance + epsilon), with mean and biased variance over the given axes. Same shape as `x`. */
 export function standardize(x: Tensor, { axis, epsilon = 1e-5 }: StandardizeOptions): Tensor {
-  const { mean, variance } = moments(x, { axis });
-  return x.sub(mean).mul(variance.add(epsilon).rsqrt());
+  return inF32(x, (wide) => {
+    const { mean, variance } = moments(wide, { axis });
+    return wide.sub(mean).mul(variance.add(epsilon).rsqrt());
+  });
 }

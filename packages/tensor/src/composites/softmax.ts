@@ -1,5 +1,5 @@
 import { normalizeAxis } from "../shape";
-import type { Tensor } from "../tensor";
+import { inF32, type Tensor } from "../tensor";
 
 export interface SoftmaxOptions {
   /** The axis whose elements sum to 1. Default: the last. */
@@ -14,13 +14,17 @@ function shifted(operation: string, x: Tensor, axis: number): { rest: Tensor; ow
 
 /** exp(x) / Σ exp(x) along an axis, without overflow. Same shape as `x`. */
 export function softmax(x: Tensor, { axis = -1 }: SoftmaxOptions = {}): Tensor {
-  const { rest, own } = shifted("softmax", x, axis);
-  const exponentials = rest.exp();
-  return exponentials.div(exponentials.sum({ axis: own, keepDims: true }));
+  return inF32(x, (wide) => {
+    const { rest, own } = shifted("softmax", wide, axis);
+    const exponentials = rest.exp();
+    return exponentials.div(exponentials.sum({ axis: own, keepDims: true }));
+  });
 }
 
 /** log softmax(x) along an axis, accurate where softmax underflows. Same shape as `x`. */
 export function logSoftmax(x: Tensor, { axis = -1 }: SoftmaxOptions = {}): Tensor {
-  const { rest, own } = shifted("logSoftmax", x, axis);
-  return rest.sub(rest.exp().sum({ axis: own, keepDims: true }).log());
+  return inF32(x, (wide) => {
+    const { rest, own } = shifted("logSoftmax", wide, axis);
+    return rest.sub(rest.exp().sum({ axis: own, keepDims: true }).log());
+  });
 }

@@ -78,7 +78,7 @@ export function kernelText(
     const type = storageType[node.dtype];
     return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${isVector(node) ? `vec4<${type}>` : type}>;`;
   });
-  const usesF16 = slots.some(({ tensors }) => tensors.some((node) => node.dtype === "f16")) || body.includes("f16(");
+  const usesF16 = slots.some(({ tensors }) => tensors.some((node) => node.dtype === "f16")) || /\bf16\b/.test(body);
   const code = [
     ...(usesF16 ? ["enable f16;"] : []),
     ...(uniforms ? ["struct Runtime { zero: u32 }", "@group(1) @binding(0) var<uniform> runtime: Runtime;"] : []),
