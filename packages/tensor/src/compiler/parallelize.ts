@@ -28,6 +28,8 @@ export function parallelize(outputs: readonly Tensor[], target: CompileTarget): 
 
 /** Partial results of halves are kept in f32: halves are storage only. */
 function split(node: Tensor, target: CompileTarget): Tensor | undefined {
+  const { kind } = node.primitive.lowering;
+  if (kind !== "reduction" && kind !== "contraction") return undefined;
   const wide = node.dtype === "f16" ? node.rebind(node.inputs.map((input) => input.cast("f32"))) : node;
   const result = splitReduction(wide, target) ?? splitContraction(wide, target);
   return result?.cast(node.dtype);
