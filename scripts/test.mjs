@@ -24,7 +24,22 @@ console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0
 process.exit(total.failed > 0 ? 1 : 0);
 
 function run(name, options) {
+  let attempt = runOnce(name, options);
+  // Drivers abort now and then when a test loses or destroys its device. No test has failed then, and none may be missing:
+  // the part is run once more, as a whole, and this time everything counts.
+  if (attempt.status !== 0 && attempt.counts.failed === 0) {
+    console.log(`\n${name}: a process ended without a result, and no test failed. The part is run once more.`);
+    attempt = runOnce(name, options);
+  }
+  const { status, counts } = attempt;
+  // A crash of the process and an error outside of every test fail the run without failing a test.
+  if (status !== 0 && counts.failed === 0) counts.failed = 1;
+  for (const kind of Object.keys(total)) total[kind] += counts[kind];
+}
+
+function runOnce(name, options) {
   const report = join(work, `${name}.json`);
+  rmSync(report, { force: true });
   const result = spawnSync(
     process.execPath,
     [vitest, "run", ...options, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
@@ -33,9 +48,7 @@ function run(name, options) {
   const counts = existsSync(report)
     ? count(JSON.parse(readFileSync(report, "utf8")))
     : { passed: 0, failed: 0, skipped: 0 };
-  // A crash of the process and an error outside of every test fail the run without failing a test.
-  if (result.status !== 0 && counts.failed === 0) counts.failed = 1;
-  for (const kind of Object.keys(total)) total[kind] += counts[kind];
+  return { status: result.status, counts };
 }
 
 function count({ numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults }) {
