@@ -93,6 +93,11 @@ export class Emitter {
     return this.#block(0).lines.join("\n");
   }
 
+  /** What a kernel's text is made of. */
+  statements(): { readonly body: string; readonly functions: Set<string>; readonly vectorFunctions: Set<string> } {
+    return { body: this.text(), functions: this.functions, vectorFunctions: this.vectorFunctions };
+  }
+
   #block(depth: number): Block {
     return this.#blocks[depth] as Block;
   }

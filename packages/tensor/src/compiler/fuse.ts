@@ -24,7 +24,9 @@ export type Member =
   | { readonly kind: "reduction"; readonly node: Tensor }
   /** A loop over the axes behind the first `split` ones, which are the space; every iteration writes an element. */
   | { readonly kind: "loop"; readonly node: Tensor; readonly split: number }
-  | { readonly kind: "contraction"; readonly node: Tensor };
+  | { readonly kind: "contraction"; readonly node: Tensor }
+  /** A kernel written by hand: the only member of its cluster. */
+  | { readonly kind: "kernel"; readonly node: Tensor };
 
 /** What one kernel computes: a space of elements, and members in the order of computation. */
 export interface Cluster {
@@ -95,7 +97,8 @@ function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], targ
   for (const node of [...order].reverse()) {
     const { kind } = node.primitive.lowering;
     if (kind === "leaf") continue;
-    if (kind === "reduction" || kind === "contraction") stored.add(node);
+    if (kind === "reduction" || kind === "contraction" || kind === "kernel") stored.add(node);
+    if (kind === "kernel") for (const input of node.inputs) if (!loweringOf(input, "leaf")) stored.add(input);
     let { all, inner } = demand.get(node) ?? { all: 0, inner: 0 };
     if (kind === "elementwise" && !stored.has(node)) {
       const own = work.get(node) as number;
@@ -121,7 +124,7 @@ function workPerElement(order: readonly Tensor[]): Map<Tensor, number> {
   for (const node of order) {
     const { lowering } = node.primitive;
     const own = lowering.kind === "elementwise" ? lowering.cost : lowering.kind === "gather" ? 2 : 0;
-    const ends = lowering.kind === "reduction" || lowering.kind === "contraction";
+    const ends = lowering.kind === "reduction" || lowering.kind === "contraction" || lowering.kind === "kernel";
     work.set(node, ends ? 0 : node.inputs.reduce((sum, input) => sum + (work.get(input) as number), own));
   }
   return work;
@@ -138,7 +141,7 @@ function readsPerInput(node: Tensor, index: number, target: CompileTarget): numb
     const repeats = Math.ceil(sizeOf(free.map((axis) => other.shape[axis] as number)) / target.operandReuse);
     return input.size * (repeats > 1 ? operandWeight * repeats : 1);
   }
-  return loweringOf(node, "reduction") ? input.size : node.size;
+  return loweringOf(node, "reduction") || loweringOf(node, "kernel") ? input.size : node.size;
 }
 
 /** Stores parts of expressions that read more buffers than one kernel can bind. */
@@ -190,7 +193,8 @@ const spaceOf = (node: Tensor): number => node.size;
 
 function openGroup(node: Tensor, groups: Group[]): Group {
   const { kind } = node.primitive.lowering;
-  const member: Member = kind === "reduction" || kind === "contraction" ? { kind, node } : { kind: "element", node };
+  const isOwnKind = kind === "reduction" || kind === "contraction" || kind === "kernel";
+  const member: Member = isOwnKind ? { kind, node } : { kind: "element", node };
   const group: Group = { size: spaceOf(node), members: [member], nodes: [], reads: new Set() };
   groups.push(group);
   return group;
@@ -205,7 +209,7 @@ function findGroup(
   isStored: (node: Tensor) => boolean,
   target: CompileTarget,
 ): Group | undefined {
-  if (loweringOf(node, "contraction")) return undefined;
+  if (loweringOf(node, "contraction") || loweringOf(node, "kernel")) return undefined;
   const producers = new Set([...reads].flatMap((read) => groupOf.get(read) ?? []));
   const related = groups.filter((group) => producers.has(group)).sort((a, b) => b.size - a.size);
   const siblings = groups.filter((group) => !producers.has(group) && sharesLoop(group, node, reads));
@@ -241,6 +245,7 @@ const groupTerms = (group: Group): number =>
   Math.max(...group.members.map(({ node }) => (loweringOf(node, "reduction") ? (node.inputs[0] as Tensor).size : 0)));
 
 function memberIn(group: Group, node: Tensor): Member | undefined {
+  if (group.members[0]?.kind === "kernel") return undefined;
   const isContraction = group.members[0]?.kind === "contraction";
   if (loweringOf(node, "reduction")) {
     return !isContraction && node.size === group.size ? { kind: "reduction", node } : undefined;
@@ -283,6 +288,7 @@ export function memberCoordinates(member: Member, position: Index, loopVariables
   switch (member.kind) {
     case "element":
     case "contraction":
+    case "kernel":
       return delinearize(position, member.node.shape);
     case "loop":
       return [...delinearize(position, member.node.shape.slice(0, member.split)), ...loopVariables];
@@ -375,7 +381,7 @@ export function canReplace(
   isStored: (node: Tensor) => boolean,
 ): boolean {
   const own = cluster.members.find(({ node }) => node === result);
-  if (own === undefined || own.kind === "loop" || own.kind === "contraction") return false;
+  if (own === undefined || (own.kind !== "element" && own.kind !== "reduction")) return false;
   return cluster.members.every((member) => readsLeafAtOwnElement(cluster, member, leaf, isStored));
 }
 

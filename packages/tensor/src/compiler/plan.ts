@@ -93,7 +93,7 @@ function checkTarget(outputs: readonly Tensor[], target: CompileTarget): void {
       );
     }
     const { kind } = node.primitive.lowering;
-    const isInMemory = kind === "leaf" || kind === "reduction" || kind === "contraction";
+    const isInMemory = kind === "leaf" || kind === "reduction" || kind === "contraction" || kind === "kernel";
     if (isInMemory && tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);
   }
   for (const node of outputs) if (tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);

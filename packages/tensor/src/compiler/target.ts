@@ -23,6 +23,8 @@ export interface CompileTarget {
   /** Workgroups along one dimension of a dispatch. */
   readonly maxWorkgroups: number;
   readonly maxInvocationsPerWorkgroup: number;
+  /** Bytes of workgroup memory that one kernel can use. */
+  readonly maxWorkgroupBytes: number;
   readonly hasF16: boolean;
   /** Bytes that one binding, hence one tensor, can have. */
   readonly maxBindingBytes: number;
@@ -49,6 +51,7 @@ export function compileTarget(device: Device): CompileTarget {
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
     hasF16: features.has("shader-f16"),
     maxBufferBytes: limits.maxBufferSize,
     maxBindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),

@@ -61,7 +61,7 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
   const emitter = makeEmitter(tensors, slots, isVector);
   draw(emitter, cluster, plan);
   const workgroupSize = plan.groupColumns * plan.groupRows;
-  const { code, uniforms } = kernelText(slots, emitter, isVector, [workgroupSize]);
+  const { code, uniforms } = kernelText(slots, emitter.statements(), isVector, [workgroupSize]);
   const { groupsPerRow, groupsPerColumn } = gridOf(plan);
   const epilogue = cluster.members.slice(1).map(({ node }) => node.primitive.name);
   return {

@@ -62,29 +62,40 @@ export function makeEmitter(
   });
 }
 
+/** The parts of a kernel's text. */
+export interface KernelStatements {
+  readonly body: string;
+  /** Names of math functions that are called with scalars, and with vectors. */
+  readonly functions: Iterable<string>;
+  readonly vectorFunctions: Iterable<string>;
+  /** Functions, constants and workgroup variables of its own. */
+  readonly declarations?: string;
+}
+
 /** The whole text of a kernel around its statements. */
 export function kernelText(
   slots: readonly Slot[],
-  emitter: Emitter,
+  { body, functions, vectorFunctions, declarations: own = "" }: KernelStatements,
   isVector: (node: Tensor) => boolean,
   workgroupSize: readonly number[],
 ): { readonly code: string; readonly uniforms: boolean } {
-  const body = emitter.text();
-  const names = [...emitter.functions, ...emitter.vectorFunctions];
-  const opaque = body.includes("opaque_bits(");
+  const names = [...functions, ...vectorFunctions];
+  const opaque = body.includes("opaque_bits(") || own.includes("opaque_bits(");
   const uniforms = opaque || needsRuntime(names);
   const declarations = slots.map(({ name, access, tensors }, index) => {
     const [node] = tensors as readonly [Tensor];
     const type = storageType[node.dtype];
     return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${isVector(node) ? `vec4<${type}>` : type}>;`;
   });
-  const usesF16 = slots.some(({ tensors }) => tensors.some((node) => node.dtype === "f16")) || /\bf16\b/.test(body);
+  const usesF16 =
+    slots.some(({ tensors }) => tensors.some((node) => node.dtype === "f16")) || /\bf16\b/.test(own + body);
   const code = [
     ...(usesF16 ? ["enable f16;"] : []),
     ...(uniforms ? ["struct Runtime { zero: u32 }", "@group(1) @binding(0) var<uniform> runtime: Runtime;"] : []),
     ...declarations,
     ...(opaque ? ["fn opaque_bits(bits: u32) -> f32 { return bitcast<f32>(bits ^ runtime.zero); }"] : []),
-    mathSource(emitter.functions, emitter.vectorFunctions),
+    mathSource(functions, vectorFunctions),
+    own,
     `@compute @workgroup_size(${workgroupSize.join(", ")})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
     "        @builtin(local_invocation_index) local: u32) {",

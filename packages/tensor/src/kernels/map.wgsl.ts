@@ -39,7 +39,7 @@ export function mapKernel(cluster: Cluster, tensors: KernelTensors, target: Comp
   const isVector = (node: Tensor) => wide.has(node);
   const emitter = makeEmitter(tensors, slots, isVector);
   draw(emitter, cluster, vectors);
-  const { code, uniforms } = kernelText(slots, emitter, isVector, [workgroupSize]);
+  const { code, uniforms } = kernelText(slots, emitter.statements(), isVector, [workgroupSize]);
   const invocations = vectors === "space" ? cluster.size / 4 : cluster.size;
   return {
     spec: {

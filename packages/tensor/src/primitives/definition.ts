@@ -1,3 +1,4 @@
+import type { CompileTarget } from "../compiler/target";
 import type { DType } from "../dtype";
 import type { NdArray } from "../reference/array";
 import type { Shape } from "../shape";
@@ -64,10 +65,40 @@ export type Lowering<P> =
       readonly combine: Combine;
     }
   | { readonly kind: "contraction" }
+  /** One dispatch of a kernel written by hand, for what no composition of the others does well. Nothing fuses with it. */
+  | {
+      readonly kind: "kernel";
+      kernel(inputs: readonly Aval[], output: Aval, params: P, target: CompileTarget): WrittenKernel;
+    }
   /** Written in other primitives; expanded before anything else happens. */
   | { readonly kind: "composite"; expand(inputs: readonly Tensor[], params: P): Tensor };
 
 export type GeneratedValue = { readonly value: number } | { readonly index: Index };
+
+/**
+ * A kernel written by hand. Its inputs and its output lie in memory, row-major, in the storage types of their dtypes
+ * (bool as u32). It must write every element of the output, and no element may be summed in an order that varies.
+ */
+export interface WrittenKernel {
+  /** Names the kernel in profiles, like `cholesky_f32_64`. */
+  readonly label: string;
+  /**
+   * The statements of `main`, given the names of the bindings. In scope: `group`, `groups` (number of this workgroup:
+   * `group.y * groups.x + group.x`, which may exceed `workgroups - 1` where the grid was split) and `local`.
+   */
+  body(names: { readonly inputs: readonly string[]; readonly output: string }): string;
+  /** Functions, constants and workgroup variables that the body uses. */
+  readonly declarations?: string;
+  /** Names of functions in kernels/math.wgsl.ts that the text calls. */
+  readonly functions?: readonly string[];
+  readonly workgroupSize: number;
+  /** In all; spread over the dimensions of the grid by the compiler. */
+  readonly workgroups: number;
+  /** Bindings declared as arrays of vectors of four; default: none. */
+  readonly vectors?: { readonly inputs?: readonly boolean[]; readonly output?: boolean };
+  /** Floating-point operations, for profiles. */
+  readonly flops: number;
+}
 
 /** An associative operation on values, or on values with their positions. */
 export type Combine = "sum" | "prod" | "max" | "min" | "argmax" | "argmin";
