@@ -254,14 +254,14 @@ function drawSums(emitter: Emitter, plan: Plan): Tile {
   const { groupsPerRow, groupsPerColumn } = gridOf(plan);
   const columnTiles = Math.ceil(plan.columns / columnsPerTile);
   const rowTiles = Math.ceil(plan.rows / plan.rowsPerTile);
-  emitter.line("let number = i32(group.y * groups.x + group.x);");
+  emitter.line("let tile = i32(number);");
   emitter.line(
-    `let column_tile = (number % ${groupsPerRow}) * ${plan.groupColumns} + i32(local % ${plan.groupColumns}u);`,
+    `let column_tile = (tile % ${groupsPerRow}) * ${plan.groupColumns} + i32(local % ${plan.groupColumns}u);`,
   );
   emitter.line(
-    `let row_tile = (number / ${groupsPerRow} % ${groupsPerColumn}) * ${plan.groupRows} + i32(local / ${plan.groupColumns}u);`,
+    `let row_tile = (tile / ${groupsPerRow} % ${groupsPerColumn}) * ${plan.groupRows} + i32(local / ${plan.groupColumns}u);`,
   );
-  emitter.line(`let batch = number / ${groupsPerRow * groupsPerColumn};`);
+  emitter.line(`let batch = tile / ${groupsPerRow * groupsPerColumn};`);
   emitter.line(
     `if (column_tile >= ${columnTiles} || row_tile >= ${rowTiles} || batch >= ${sizeOf(plan.batchShape)}) { return; }`,
   );

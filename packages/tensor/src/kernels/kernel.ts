@@ -62,7 +62,10 @@ export function makeEmitter(
   });
 }
 
-/** The parts of a kernel's text. */
+/**
+ * The parts of a kernel's text. The statements know `number`, the number of this workgroup, and `local`, that of this
+ * invocation in it (both u32). Grids are rounded up: numbers beyond the last workgroup must do nothing.
+ */
 export interface KernelStatements {
   readonly body: string;
   /** Names of math functions that are called with scalars, and with vectors. */
@@ -99,6 +102,7 @@ export function kernelText(
     `@compute @workgroup_size(${workgroupSize.join(", ")})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
     "        @builtin(local_invocation_index) local: u32) {",
+    "  let number = group.y * groups.x + group.x;",
     body,
     "}",
   ];
@@ -113,8 +117,7 @@ export function splitGrid(count: number, target: CompileTarget): [number, number
 }
 
 /** WGSL for the number of this invocation in a grid made by {@link splitGrid}. */
-export const invocationNumber = (workgroupSize: number): string =>
-  `i32((group.y * groups.x + group.x) * ${workgroupSize}u + local)`;
+export const invocationNumber = (workgroupSize: number): string => `i32(number * ${workgroupSize}u + local)`;
 
 /** Bytes that one pass over the tensors moves. */
 export const bytesOf = (nodes: Iterable<Tensor>): number =>

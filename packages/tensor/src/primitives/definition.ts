@@ -83,8 +83,9 @@ export interface WrittenKernel {
   /** Names the kernel in profiles, like `cholesky_f32_64`. */
   readonly label: string;
   /**
-   * The statements of `main`, given the names of the bindings. In scope: `group`, `groups` (number of this workgroup:
-   * `group.y * groups.x + group.x`, which may exceed `workgroups - 1` where the grid was split) and `local`.
+   * The statements of `main`, given the names of the bindings. In scope: `number` of this workgroup (it may exceed
+   * `workgroups - 1` where the grid was split) and `local`, the invocation in it, both u32. Workgroups of one dispatch
+   * may run other kernels: nothing else is told of the grid.
    */
   body(names: { readonly inputs: readonly string[]; readonly output: string }): string;
   /** Functions, constants and workgroup variables that the body uses. */
