@@ -13,7 +13,7 @@ import { checkFinite, isChecking } from "./debug";
 import { Executable } from "./executable";
 import { makePlan } from "./plan";
 import { tensorBytes } from "./plan-memory";
-import { compileTarget } from "./target";
+import { type CompileTarget, compileTarget } from "./target";
 import { storageOn } from "./upload";
 
 /** A plan with the leaves that it was made for, in the order of the signature. */
@@ -24,7 +24,8 @@ interface Cached {
 
 /** Structures that are kept per device. */
 const keptPlans = 512;
-const plans = new WeakMap<Device, Map<string, Cached>>();
+/** By the target of a device: every device has its own, and plans for one target do not serve another. */
+const plans = new WeakMap<CompileTarget, Map<string, Cached>>();
 
 /** The bytes of one tensor, computed if need be. */
 export async function read(tensor: Tensor): Promise<ArrayBuffer> {
@@ -95,15 +96,16 @@ export function evaluateOn(device: Device, tensors: readonly Tensor[]): void {
 }
 
 function planFor(device: Device, key: string, outputs: readonly Tensor[], leaves: readonly Tensor[]): Cached {
-  const known = plans.get(device) ?? new Map<string, Cached>();
-  plans.set(device, known);
+  const target = compileTarget(device);
+  const known = plans.get(target) ?? new Map<string, Cached>();
+  plans.set(target, known);
   const cached = known.get(key);
   if (cached !== undefined) return cached;
   const template = withPlaceholders(outputs, leaves);
   const plan = makePlan(
     template.outputs,
     outputs.map(() => undefined),
-    compileTarget(device),
+    target,
   );
   const made = { executable: new Executable(device, plan), leaves: template.leaves };
   if (known.size >= keptPlans) known.delete(known.keys().next().value as string);

@@ -41,13 +41,40 @@ const tallTiles = [
   { rows: 16, unroll: 1 },
 ] as const;
 
+const targets = new WeakMap<Device, CompileTarget>();
+
+/** What programs for a device are compiled for; the same object until {@link retarget} chooses another one. */
 export function compileTarget(device: Device): CompileTarget {
-  const { limits, adapter, features } = device;
+  const known = targets.get(device);
+  if (known !== undefined) return known;
+  const target = targetOf(device, device.adapter.isSoftware);
+  targets.set(device, target);
+  return target;
+}
+
+/**
+ * Compiles everything from now on as if the device were another one: for tests of kernels that its own target would not
+ * choose. Programs that are compiled already stay as they are.
+ *
+ * @param changes `isSoftware` chooses the defaults of CPUs or of GPUs, the rest replaces single fields. Undefined goes
+ *   back to the device's own target.
+ *
+ * @example
+ * retarget(device, { isSoftware: false }); // a software adapter runs what GPUs run
+ */
+export function retarget(device: Device, changes: Partial<CompileTarget> | undefined): CompileTarget {
+  const base = targetOf(device, changes?.isSoftware ?? device.adapter.isSoftware);
+  const target = { ...base, ...changes };
+  targets.set(device, target);
+  return target;
+}
+
+function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): CompileTarget {
   return {
-    isSoftware: adapter.isSoftware,
-    invocations: adapter.isSoftware ? 64 : 16_384,
-    operandReuse: adapter.isSoftware ? 4 : 32,
-    contractionTiles: adapter.isSoftware && adapter.subgroupMinSize >= 8 ? tallTiles : [{ rows: 8, unroll: 4 }],
+    isSoftware,
+    invocations: isSoftware ? 64 : 16_384,
+    operandReuse: isSoftware ? 4 : 32,
+    contractionTiles: isSoftware && adapter.subgroupMinSize >= 8 ? tallTiles : [{ rows: 8, unroll: 4 }],
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
