@@ -51,6 +51,8 @@ export interface EmitterOptions {
   readonly bufferName: (node: Tensor) => string;
   /** Are elements of the node loaded and stored as vectors of four? */
   readonly isVector: (node: Tensor) => boolean;
+  /** Told of every load: the position in the node, and whether it is read under a guard. */
+  readonly onLoad?: (position: Index, isGuarded: boolean) => void;
 }
 
 const vector = (type: string): string => `vec4<${type}>`;
@@ -335,6 +337,7 @@ export class Emitter {
 
   #load(node: Tensor, at: readonly Index[]): Value {
     const position = linearize(at, node.shape);
+    this.#options.onLoad?.(position, this.#guard !== undefined);
     if (!dependsOn(position, laneName)) return this.#loadScalar(node, position);
     const start = substitute(position, new Map([[laneName, constantIndex(0)]]));
     const consecutive = linearFactor(position, laneName) === 1 && isMultipleOf(start, 4);

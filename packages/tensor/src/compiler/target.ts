@@ -1,4 +1,5 @@
 import type { Device } from "../device/device";
+import type { ContractionProblem, ContractionVariant } from "../kernels/contraction/variants";
 
 /** What the compiler needs to know of a device to choose shapes of kernels. */
 export interface CompileTarget {
@@ -8,16 +9,10 @@ export interface CompileTarget {
   readonly invocations: number;
   /** Result elements that one load of an operand of a contraction serves, per side: how often operands are read. */
   readonly operandReuse: number;
-  /**
-   * How one invocation of a contraction works, by choice: rows of its tile of results, and contracted coordinates per
-   * iteration. `needsVectors` asks that both operands lie together in memory along the contraction, which wide
-   * iterations profit from most. The last choice has no conditions.
-   */
-  readonly contractionTiles: readonly {
-    readonly rows: number;
-    readonly unroll: 1 | 4;
-    readonly needsVectors?: boolean;
-  }[];
+  /** Vectors of eight or more elements on a CPU: tall tiles of results keep them busy. */
+  readonly likesTallTiles: boolean;
+  /** Forces the variant of a contraction; where it is undefined or returns undefined, heuristics choose. */
+  readonly chooseContraction?: (problem: ContractionProblem) => ContractionVariant | undefined;
   /** Storage buffers that one kernel can bind. */
   readonly maxBindings: number;
   /** Workgroups along one dimension of a dispatch. */
@@ -31,15 +26,6 @@ export interface CompileTarget {
   /** Bytes that one buffer can have. */
   readonly maxBufferBytes: number;
 }
-
-/**
- * For CPUs with vectors of eight or more: tall tiles, except where a wide iteration saves gathers. Chosen by
- * packages/tensor/bench/contraction.bench.ts on Mesa's llvmpipe; SwiftShader (vectors of four) prefers what GPUs do.
- */
-const tallTiles = [
-  { rows: 8, unroll: 4, needsVectors: true },
-  { rows: 16, unroll: 1 },
-] as const;
 
 const targets = new WeakMap<Device, CompileTarget>();
 
@@ -74,7 +60,7 @@ function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): C
     isSoftware,
     invocations: isSoftware ? 64 : 16_384,
     operandReuse: isSoftware ? 4 : 32,
-    contractionTiles: isSoftware && adapter.subgroupMinSize >= 8 ? tallTiles : [{ rows: 8, unroll: 4 }],
+    likesTallTiles: isSoftware && adapter.subgroupMinSize >= 8,
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,

@@ -1,0 +1,226 @@
+/**
+ * What every kernel of a contraction shares: its extents, where the elements of its operands are, along which of their
+ * coordinates four neighbours lie together in memory, and the epilogue.
+ */
+import { Emitter, laneIndex, type Value } from "../../compiler/emit";
+import { type Cluster, memberCoordinates } from "../../compiler/fuse";
+import { type DotParams, freeAxes } from "../../primitives/dot";
+import { sameShape, sizeOf } from "../../shape";
+import type { Tensor } from "../../tensor";
+import { type Atom, addIndex, delinearize, dependsOn, type Index, scaleIndex, variableIndex } from "../../view";
+import type { ContractionProblem, OperandVectors } from "./variants";
+
+/** An operand of a contraction: the left one, whose free coordinates are rows of the result, or the right one. */
+export type Side = "a" | "b";
+
+/** A contraction as a batch of matrix products: `[batch, rows, contracted]` times `[batch, contracted, columns]`. */
+export interface Contraction {
+  readonly dot: Tensor;
+  readonly a: Tensor;
+  readonly b: Tensor;
+  readonly params: DotParams;
+  readonly batchShape: readonly number[];
+  readonly rowShape: readonly number[];
+  readonly columnShape: readonly number[];
+  /** Extents of the contracted coordinates, in the order of the parameters. */
+  readonly contracted: readonly number[];
+  readonly batch: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** Terms of a sum. */
+  readonly depth: number;
+}
+
+export function contractionOf(dot: Tensor): Contraction {
+  const [a, b] = dot.inputs as [Tensor, Tensor];
+  const params = dot.params as DotParams;
+  const extentsOf = (x: Tensor, axes: readonly number[]) => axes.map((axis) => x.shape[axis] as number);
+  const batchShape = extentsOf(a, params.batch[0]);
+  const rowShape = extentsOf(a, freeAxes(a.rank, params.batch[0], params.contract[0]));
+  const columnShape = extentsOf(b, freeAxes(b.rank, params.batch[1], params.contract[1]));
+  const contracted = extentsOf(a, params.contract[0]);
+  return {
+    dot,
+    a,
+    b,
+    params,
+    batchShape,
+    rowShape,
+    columnShape,
+    contracted,
+    batch: sizeOf(batchShape),
+    rows: sizeOf(rowShape),
+    columns: sizeOf(columnShape),
+    depth: sizeOf(contracted),
+  };
+}
+
+/** A kernel's statements and shape, in one of the variants. */
+export interface Drawing {
+  readonly workgroupSize: number;
+  readonly workgroups: number;
+  /** Results are stored four neighbours of a row at a time. */
+  readonly storesVectors: boolean;
+  /** Workgroup variables. */
+  readonly declarations?: string;
+  readonly draw: (emitter: Emitter, cluster: Cluster) => void;
+}
+
+/** Coordinates in an operand from the position in the batch, among its free elements, and the contracted ones. */
+export function operandCoordinates(
+  contraction: Contraction,
+  side: Side,
+  batch: Index,
+  free: Index,
+  contracted: readonly Index[],
+): Index[] {
+  const own = side === "a" ? 0 : 1;
+  const { params } = contraction;
+  const [batchAxes, contractAxes] = [params.batch[own], params.contract[own]];
+  const batchAt = delinearize(batch, contraction.batchShape);
+  const freeAt = delinearize(free, side === "a" ? contraction.rowShape : contraction.columnShape);
+  let nextFree = 0;
+  return contraction[side].shape.map((_, axis) => {
+    const inBatch = batchAxes.indexOf(axis);
+    if (inBatch >= 0) return batchAt[inBatch] as Index;
+    const inContract = contractAxes.indexOf(axis);
+    return (inContract >= 0 ? contracted[inContract] : freeAt[nextFree++]) as Index;
+  });
+}
+
+/** Orders of the contracted coordinates, outermost first: as they are, and with each of them moved innermost. */
+export function contractedOrders({ contracted }: Contraction): number[][] {
+  const all = [...contracted.keys()];
+  if (all.length === 0) return [[]];
+  return all.map((innermost) => [...all.filter((axis) => axis !== innermost), innermost]);
+}
+
+/** Contracted coordinates from their row-major position in the given order. */
+export function contractedAt({ contracted }: Contraction, order: readonly number[], position: Index): Index[] {
+  const at = delinearize(
+    position,
+    order.map((axis) => contracted[axis] as number),
+  );
+  const coordinates = new Array<Index>(contracted.length);
+  for (const [place, axis] of order.entries()) coordinates[axis] = at[place] as Index;
+  return coordinates;
+}
+
+/** What a trial of loading an operand shows. */
+interface Probe {
+  /** Four neighbours lie together in every load. */
+  readonly isVector: boolean;
+  /** A position in memory is found by divisions, a guard, or other data: more than strides. */
+  readonly isGathered: boolean;
+}
+
+function probe(contraction: Contraction, side: Side, isStored: (node: Tensor) => boolean, at: readonly Index[]): Probe {
+  let isGathered = false;
+  const emitter = new Emitter({
+    isStored,
+    bufferName: () => "operand",
+    isVector: () => false,
+    onLoad: (position, isGuarded) => {
+      isGathered ||= isGuarded || position.terms.some(({ atom }) => isDivided(atom));
+    },
+  });
+  emitter.value(contraction[side], at);
+  return { isVector: emitter.splits === 0 && emitter.vectorLoads.size > 0, isGathered };
+}
+
+/** Is a row, column or contracted coordinate divided? What only the batch needs is the same for a whole workgroup. */
+const isDivided = (atom: Atom): boolean =>
+  atom.kind === "variable" ? atom.key.startsWith("taken") : ["free", "inner"].some((name) => dependsOn(atom.of, name));
+
+const quads = (name: string, extent: number): Index =>
+  addIndex(scaleIndex(variableIndex(name, 0, Math.max(0, Math.ceil(extent / 4) - 1)), 4), laneIndex);
+
+/** Vector loads of an operand whose contracted coordinates are run through in a given order, as one flat coordinate. */
+export function operandVectors(
+  contraction: Contraction,
+  side: Side,
+  order: readonly number[],
+  isStored: (node: Tensor) => boolean,
+): OperandVectors & { readonly gathers: boolean } {
+  const batch = variableIndex("batch", 0, contraction.batch - 1);
+  const freeExtent = side === "a" ? contraction.rows : contraction.columns;
+  const free = variableIndex("free", 0, freeExtent - 1);
+  const inner = contractedAt(contraction, order, variableIndex("inner", 0, contraction.depth - 1));
+  const at = (freeAt: Index, innerAt: readonly Index[]) =>
+    probe(contraction, side, isStored, operandCoordinates(contraction, side, batch, freeAt, innerAt));
+  const innerQuads = () => contractedAt(contraction, order, quads("inner", contraction.depth));
+  return {
+    contracted: contraction.depth % 4 === 0 && at(free, innerQuads()).isVector,
+    free: freeExtent % 4 === 0 && at(quads("free", freeExtent), inner).isVector,
+    gathers: at(free, inner).isGathered,
+  };
+}
+
+/** The order of the contracted coordinates in which most operands are loaded as vectors, and those loads. */
+export function bestOrder(
+  contraction: Contraction,
+  isStored: (node: Tensor) => boolean,
+): {
+  readonly order: readonly number[];
+  readonly a: OperandVectors & { readonly gathers: boolean };
+  readonly b: OperandVectors & { readonly gathers: boolean };
+} {
+  const scored = contractedOrders(contraction).map((order) => {
+    const a = operandVectors(contraction, "a", order, isStored);
+    const b = operandVectors(contraction, "b", order, isStored);
+    const isVector = ({ contracted, free }: OperandVectors) => Number(contracted || free);
+    const innermost = contraction.contracted[order.at(-1) ?? -1] ?? 1;
+    return { order, a, b, score: 4 * (isVector(a) + isVector(b)) + (innermost > 1 ? 1 : 0) };
+  });
+  const best = Math.max(...scored.map(({ score }) => score));
+  return scored.findLast(({ score }) => score === best) as (typeof scored)[0];
+}
+
+/** The shape class of a contraction. */
+export function problemOf(
+  contraction: Contraction,
+  isStored: (node: Tensor) => boolean,
+  epilogue: boolean,
+): ContractionProblem {
+  const { a, b } = bestOrder(contraction, isStored);
+  const vectors = ({ contracted, free }: OperandVectors): OperandVectors => ({ contracted, free });
+  return {
+    batch: contraction.batch,
+    rows: contraction.rows,
+    columns: contraction.columns,
+    depth: contraction.depth,
+    dtype: contraction.dot.dtype,
+    a: vectors(a),
+    b: vectors(b),
+    gathers: a.gathers || b.gathers,
+    epilogue,
+  };
+}
+
+/** Computes and stores one result, or four neighbours in a row, with every other member of the cluster. */
+export function drawElement(
+  emitter: Emitter,
+  cluster: Cluster,
+  contraction: Contraction,
+  at: { readonly batch: Index; readonly row: Index; readonly column: Index },
+  sum: { readonly code: string; readonly width: 1 | 4 },
+  condition?: string,
+): void {
+  const { dot } = contraction;
+  const row = addIndex(scaleIndex(at.batch, contraction.rows), at.row);
+  const flat = addIndex(scaleIndex(row, contraction.columns), at.column);
+  const exact = [
+    ...delinearize(at.batch, contraction.batchShape),
+    ...delinearize(at.row, contraction.rowShape),
+    ...delinearize(at.column, contraction.columnShape),
+  ];
+  const isStored = new Set(cluster.stored);
+  for (const member of cluster.members) {
+    const { node } = member;
+    const where = sameShape(node.shape, dot.shape) ? exact : memberCoordinates(member, flat, []);
+    const value: Value =
+      node === dot ? { ...sum, dtype: dot.dtype, depth: emitter.depth } : emitter.compute(node, where);
+    emitter.setRegister(node, value);
+    if (isStored.has(node)) emitter.store(node, flat, value, condition);
+  }
+}
