@@ -51,6 +51,8 @@ export interface EmitterOptions {
   readonly bufferName: (node: Tensor) => string;
   /** Are elements of the node loaded and stored as vectors of four? */
   readonly isVector: (node: Tensor) => boolean;
+  /** Do loops stay loops, whatever the driver would make of them? See {@link CompileTarget.keepsLoops}. */
+  readonly keepsLoops?: boolean;
   /** Told of every load: the position in the node, and whether it is read under a guard. */
   readonly onLoad?: (position: Index, isGuarded: boolean) => void;
 }
@@ -78,6 +80,11 @@ export class Emitter {
 
   constructor(options: EmitterOptions) {
     this.#options = options;
+  }
+
+  /** Are loops worth writing where statements one after another would do? */
+  get keepsLoops(): boolean {
+    return this.#options.keepsLoops ?? false;
   }
 
   get depth(): number {
@@ -130,7 +137,8 @@ export class Emitter {
       body(constantIndex(0));
       return;
     }
-    this.block(`for (var ${name} = 0; ${name} < ${extent}; ${name}++) {`, () => {
+    const bound = this.keepsLoops ? this.#bind("extent", `${extent} + i32(runtime.zero)`, 0) : String(extent);
+    this.block(`for (var ${name} = 0; ${name} < ${bound}; ${name}++) {`, () => {
       this.declare(name);
       body(variableIndex(name, 0, extent - 1));
     });

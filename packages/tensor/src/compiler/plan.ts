@@ -55,7 +55,11 @@ export function makePlan(
 
   const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
   const kernels = steps.map(({ cluster, reads, writes }) =>
-    lower(cluster, { reads, writes, inPlace: within(inPlace, writes), isStored: fusion.isStored }, target),
+    lower(
+      cluster,
+      { reads, writes, inPlace: within(inPlace, writes), isStored: fusion.isStored, keepsLoops: target.keepsLoops },
+      target,
+    ),
   );
   const results = placeResults(simple, replaces, inPlace);
   const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);

@@ -11,6 +11,12 @@ export interface CompileTarget {
   readonly operandReuse: number;
   /** Vectors of eight or more elements on a CPU: tall tiles of results keep them busy. */
   readonly likesTallTiles: boolean;
+  /**
+   * Bounds of loops are hidden from the driver, so that it unrolls none. Worth it on CPUs: there a vector's loads and
+   * stores are many branches each, a driver needs some milliseconds for every one of them, and loops cost nothing beside
+   * them when they run.
+   */
+  readonly keepsLoops: boolean;
   /** Forces the variant of a contraction; where it is undefined or returns undefined, heuristics choose. */
   readonly chooseContraction?: (problem: ContractionProblem) => ContractionVariant | undefined;
   /** Storage buffers that one kernel can bind. */
@@ -61,6 +67,7 @@ function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): C
     invocations: isSoftware ? 64 : 16_384,
     operandReuse: isSoftware ? 4 : 32,
     likesTallTiles: isSoftware && adapter.subgroupMinSize >= 8,
+    keepsLoops: isSoftware,
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,

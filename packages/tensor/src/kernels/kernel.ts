@@ -12,6 +12,7 @@ export interface KernelTensors {
   /** For results written in place of a tensor that is read: that tensor. Both are one binding. */
   readonly inPlace: ReadonlyMap<Tensor, Tensor>;
   readonly isStored: (node: Tensor) => boolean;
+  readonly keepsLoops: boolean;
 }
 
 /** A kernel ready for the device, with the tensors of its bindings. */
@@ -57,6 +58,7 @@ export function makeEmitter(
   const names = new Map(slots.flatMap(({ name, tensors: own }) => own.map((node) => [node, name] as const)));
   return new Emitter({
     isStored: tensors.isStored,
+    keepsLoops: tensors.keepsLoops,
     bufferName: (node) => names.get(node) as string,
     isVector,
   });
@@ -84,7 +86,7 @@ export function kernelText(
 ): { readonly code: string; readonly uniforms: boolean } {
   const names = [...functions, ...vectorFunctions];
   const opaque = body.includes("opaque_bits(") || own.includes("opaque_bits(");
-  const uniforms = opaque || needsRuntime(names);
+  const uniforms = opaque || needsRuntime(names) || body.includes("runtime.zero");
   const declarations = slots.map(({ name, access, tensors }, index) => {
     const [node] = tensors as readonly [Tensor];
     const type = storageType[node.dtype];

@@ -278,6 +278,10 @@ function drawEpilogue(
   plan: Plan,
   { batch, rows, columns, laneColumns }: Tile,
 ): void {
+  if (emitter.keepsLoops) {
+    drawLoopedEpilogue(emitter, cluster, plan, { batch, rows, columns, laneColumns });
+    return;
+  }
   const { contraction } = plan;
   const element = (row: Index, column: Index, sum: string, width: 1 | 4, condition: string | undefined): void =>
     drawElement(emitter, cluster, contraction, { batch, row, column }, { code: sum, width }, condition);
@@ -295,4 +299,43 @@ function drawEpilogue(
       element(row, column, `sum${r}[${lane}]`, 1, both === "" ? undefined : both);
     }
   }
+}
+
+/** The epilogue as a loop over the tile: one text for all of its elements. */
+function drawLoopedEpilogue(
+  emitter: Emitter,
+  cluster: Cluster,
+  { contraction, rowsPerTile, isRagged }: Plan,
+  { batch, rows, laneColumns }: Tile,
+): void {
+  const type = `vec4<${computeType[contraction.dot.dtype]}>`;
+  const list = rows.map((_, row) => `sum${row}`).join(", ");
+  emitter.line(`var sums = array<${type}, ${rowsPerTile}>(${list});`);
+  const positions = (extent: number, inTile: number, name: string, offset: Index): { at: Index; test: string[] } => {
+    const tiles = variableIndex(`${name}_tile`, 0, Math.ceil(extent / inTile) - 1);
+    const exact = addIndex(scaleIndex(tiles, inTile), offset);
+    const test = exact.high < extent ? [] : [`${emitter.index(exact).code} < ${extent}`];
+    return { at: clampedIndex(emitter, exact, extent), test };
+  };
+  emitter.loop("row", rowsPerTile, (row) => {
+    const { at, test } = positions(contraction.rows, rowsPerTile, "row", row);
+    const sum = `sums[${emitter.index(row).code}]`;
+    const element = (column: Index, code: string, width: 1 | 4, tests: readonly string[]): void =>
+      drawElement(
+        emitter,
+        cluster,
+        contraction,
+        { batch, row: at, column },
+        { code, width },
+        tests.length === 0 ? undefined : tests.join(" && "),
+      );
+    if (!isRagged) {
+      element(laneColumns, sum, 4, test);
+      return;
+    }
+    emitter.loop("column", columnsPerTile, (lane) => {
+      const column = positions(contraction.columns, columnsPerTile, "column", lane);
+      element(column.at, `${sum}[${emitter.index(lane).code}]`, 1, [...test, ...column.test]);
+    });
+  });
 }
