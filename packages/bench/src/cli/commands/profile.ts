@@ -52,6 +52,10 @@ export function addProfileCommand(program: Command, { terminal }: CommandContext
     });
 }
 
+/** How close the plan of memory comes to what its order of kernels cannot do without. */
+const heldOverNeeded = ({ bytesPeak, bytesLowerBound }: StepProfile): string =>
+  `${(bytesPeak / bytesLowerBound).toFixed(2)} times the ${formatCount(bytesLowerBound)} that are needed at least`;
+
 function formatSummary(profile: StepProfile): string {
   const [lower, upper] = profile.msPerStepQuartiles.map((ms) => ms.toFixed(2));
   const rows: readonly (readonly [string, string])[] = [
@@ -61,7 +65,7 @@ function formatSummary(profile: StepProfile): string {
     ["buffers created", String(profile.buffersCreated)],
     ["bind groups created", String(profile.bindGroupsCreated)],
     ["readbacks", String(profile.readbacks)],
-    ["bytes held", `${formatCount(profile.bytesPeak)} (at least ${formatCount(profile.bytesLowerBound)} needed)`],
+    ["bytes held", `${formatCount(profile.bytesPeak)}, ${heldOverNeeded(profile)}`],
   ];
   const title = `${profile.workload}, ${profile.optimizer}, batch ${profile.batchSize}, on ${profile.adapter}: one training step`;
   return [title, ...rows.map(([name, value]) => `  ${name.padEnd(20)} ${value}`)].join("\n");
