@@ -44,48 +44,92 @@ function atomBounds(atom: Atom): [number, number] {
   }
 }
 
-function make(terms: readonly Term[], constant: number): Index {
-  let low = constant;
-  let high = constant;
-  for (const { factor, atom } of terms) {
-    const [a, b] = atomBounds(atom);
-    low += Math.min(factor * a, factor * b);
-    high += Math.max(factor * a, factor * b);
+/** An index whose key is written when it is first asked for: most indices are steps on the way to another one. */
+class Sum implements Index {
+  readonly terms: readonly Term[];
+  readonly constant: number;
+  readonly low: number;
+  readonly high: number;
+  #key: string | undefined;
+
+  constructor(terms: readonly Term[], constant: number) {
+    let low = constant;
+    let high = constant;
+    for (const { factor, atom } of terms) {
+      const [a, b] = atomBounds(atom);
+      low += factor > 0 ? factor * a : factor * b;
+      high += factor > 0 ? factor * b : factor * a;
+    }
+    this.terms = terms;
+    this.constant = constant;
+    this.low = low;
+    this.high = high;
   }
-  const key = `${terms.map(({ factor, atom }) => `${factor}*${atom.key}`).join("+")}+${constant}`;
-  return { terms, constant, low, high, key };
+
+  get key(): string {
+    if (this.#key === undefined) {
+      let key = "";
+      for (const { factor, atom } of this.terms) key += `${key === "" ? "" : "+"}${factor}*${atom.key}`;
+      this.#key = `${key}+${this.constant}`;
+    }
+    return this.#key;
+  }
+}
+
+const make = (terms: readonly Term[], constant: number): Index => new Sum(terms, constant);
+
+/** The position of an atom among terms, or -1. Sums have few terms: looking at all of them is faster than a map. */
+const findAtom = (terms: readonly Term[], atom: Atom): number =>
+  terms.findIndex((term) => term.atom === atom || term.atom.key === atom.key);
+
+function addTerm(terms: Term[], factor: number, atom: Atom): void {
+  const at = findAtom(terms, atom);
+  if (at < 0) {
+    terms.push({ factor, atom });
+    return;
+  }
+  const total = (terms[at] as Term).factor + factor;
+  if (total === 0) terms.splice(at, 1);
+  else terms[at] = { factor: total, atom };
 }
 
 /** Adds up equal atoms, and turns `d·(x div d) + (x mod d)` back into `x`. */
 function collect(terms: readonly Term[], constant: number): Index {
-  const factors = new Map<string, Term>();
-  let sum = constant;
-  const addTerm = (factor: number, atom: Atom): void => {
-    const total = (factors.get(atom.key)?.factor ?? 0) + factor;
-    if (total === 0) factors.delete(atom.key);
-    else factors.set(atom.key, { factor: total, atom });
-  };
-  for (const { factor, atom } of terms) addTerm(factor, atom);
-  let merged = true;
-  while (merged) {
-    merged = false;
-    for (const { factor, atom } of factors.values()) {
-      if (atom.kind !== "remainder") continue;
-      // The quotient in its simplified form: the one of (p div 4) by 3 is p div 12.
-      const quotient = divideIndex(atom.of, atom.divisor);
-      const only = quotient.constant === 0 && quotient.terms.length === 1 ? quotient.terms[0] : undefined;
-      const partner = only?.factor === 1 ? factors.get(only.atom.key) : undefined;
-      if (partner === undefined || partner.factor !== factor * atom.divisor) continue;
-      factors.delete(atom.key);
-      factors.delete(partner.atom.key);
-      for (const term of atom.of.terms) addTerm(term.factor * factor, term.atom);
-      sum += atom.of.constant * factor;
-      merged = true;
-      break;
-    }
+  if (terms.length <= 1) return make(terms, constant);
+  const sum: Term[] = [];
+  for (const { factor, atom } of terms) addTerm(sum, factor, atom);
+  let total = constant;
+  for (let pair = findPair(sum); pair !== undefined; pair = findPair(sum)) {
+    const { remainder, quotient } = pair;
+    const { factor, atom } = remainder;
+    sum.splice(sum.indexOf(remainder), 1);
+    sum.splice(sum.indexOf(quotient), 1);
+    for (const term of atom.of.terms) addTerm(sum, term.factor * factor, term.atom);
+    total += atom.of.constant * factor;
   }
-  const sorted = [...factors.values()].sort((a, b) => (a.atom.key < b.atom.key ? -1 : a.atom.key > b.atom.key ? 1 : 0));
-  return make(sorted, sum);
+  sum.sort((a, b) => (a.atom.key < b.atom.key ? -1 : a.atom.key > b.atom.key ? 1 : 0));
+  return make(sum, total);
+}
+
+type Remainder = Extract<Atom, { readonly kind: "remainder" }>;
+
+/** A remainder and the matching quotient, if both are among the terms. */
+function findPair(
+  terms: readonly Term[],
+): { readonly remainder: { readonly factor: number; readonly atom: Remainder }; readonly quotient: Term } | undefined {
+  if (terms.length < 2) return undefined;
+  for (const term of terms) {
+    const { factor, atom } = term;
+    if (atom.kind !== "remainder") continue;
+    if (!terms.some((other) => other.factor === factor * atom.divisor)) continue;
+    // The quotient in its simplified form: the one of (p div 4) by 3 is p div 12.
+    const whole = divideIndex(atom.of, atom.divisor);
+    const only = whole.constant === 0 && whole.terms.length === 1 ? whole.terms[0] : undefined;
+    const quotient = only?.factor === 1 ? terms[findAtom(terms, only.atom)] : undefined;
+    if (quotient === undefined || quotient.factor !== factor * atom.divisor) continue;
+    return { remainder: term as { factor: number; atom: Remainder }, quotient };
+  }
+  return undefined;
 }
 
 const quotientKey = (of: Index, divisor: number): string => `(${of.key}/${divisor})`;
@@ -98,10 +142,13 @@ export const variableIndex = (name: string, low: number, high: number): Index =>
   low === high ? constantIndex(low) : make([{ factor: 1, atom: { kind: "variable", key: name, low, high } }], 0);
 
 export function addIndex(...parts: readonly Index[]): Index {
-  return collect(
-    parts.flatMap((part) => part.terms),
-    parts.reduce((sum, part) => sum + part.constant, 0),
-  );
+  const terms: Term[] = [];
+  let constant = 0;
+  for (const part of parts) {
+    for (const term of part.terms) terms.push(term);
+    constant += part.constant;
+  }
+  return collect(terms, constant);
 }
 
 export function scaleIndex(index: Index, factor: number): Index {
@@ -135,9 +182,12 @@ const greatestCommonDivisor = (a: number, b: number): number =>
  * by `divisor` are those of `coarse` by `divisor / g`.
  */
 function coarsen(index: Index, divisor: number): { g: number; coarse: Index; fine: Index } | undefined {
-  const candidates = new Set(index.terms.map(({ factor }) => greatestCommonDivisor(factor, divisor)));
-  for (const g of [...candidates].sort((a, b) => b - a)) {
-    if (g <= 1) continue;
+  const candidates: number[] = [];
+  for (const { factor } of index.terms) {
+    const g = greatestCommonDivisor(factor, divisor);
+    if (g > 1 && !candidates.includes(g)) candidates.push(g);
+  }
+  for (const g of candidates.sort((a, b) => b - a)) {
     const { whole, rest } = extract(index, g);
     if (rest.low >= 0 && rest.high < g) return { g, coarse: whole, fine: rest };
   }
