@@ -322,7 +322,8 @@ function readsOwnElements(group: Group, member: Member, isStored: (node: Tensor)
     member,
     position,
     isStored,
-    (node, at) => !own.has(node) || (!loops.has(node) && linearize(at, node.shape).key === position.key),
+    (node) => own.has(node),
+    (node, at) => !loops.has(node) && linearize(at, node.shape).key === position.key,
   );
 }
 
@@ -398,26 +399,53 @@ function readsLeafAtOwnElement(
     member,
     position,
     isStored,
-    (node, at) => node !== leaf || linearize(at, node.shape).key === position.key,
+    (node) => node === leaf,
+    (node, at) => linearize(at, node.shape).key === position.key,
   );
 }
 
-/** Does `test` hold for every stored node that the member reads, at the coordinates at which it is read? */
+/** Does `test` hold for every stored node of interest that the member reads, at the coordinates at which it is read? */
 function everyRead(
   member: Member,
   position: Index,
   isStored: (node: Tensor) => boolean,
+  isOfInterest: (node: Tensor) => boolean,
   test: (node: Tensor, at: readonly Index[]) => boolean,
 ): boolean {
   const loop = loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
   const start = member.kind === "reduction" ? (member.node.inputs[0] as Tensor) : member.node;
+  const isRead = (node: Tensor) => isStored(node) && node !== member.node;
+  const paths = pathsTo(start, isRead, isOfInterest);
+  if (!paths.has(start)) return true;
   const seen = new Set<string>();
   const check = (node: Tensor, at: readonly Index[]): boolean => {
+    if (!paths.has(node)) return true;
+    if (isRead(node)) return test(node, at);
     const key = `${node.id}@${at.map((index) => index.key).join()}`;
     if (seen.has(key)) return true;
     seen.add(key);
-    if (isStored(node) && node !== member.node) return test(node, at);
     return inputCoordinates(node, at).every((where, index) => check(node.inputs[index] as Tensor, where));
   };
   return check(start, memberCoordinates(member, position, loop));
+}
+
+/** The nodes on the way from `start` to what is read and of interest. Coordinates cost more than this look ahead. */
+function pathsTo(
+  start: Tensor,
+  isRead: (node: Tensor) => boolean,
+  isOfInterest: (node: Tensor) => boolean,
+): Set<Tensor> {
+  const paths = new Set<Tensor>();
+  const seen = new Set<Tensor>();
+  const visit = (node: Tensor): boolean => {
+    if (seen.has(node)) return paths.has(node);
+    seen.add(node);
+    const leads = isRead(node)
+      ? isOfInterest(node)
+      : node.inputs.reduce((found, input) => visit(input) || found, false);
+    if (leads) paths.add(node);
+    return leads;
+  };
+  visit(start);
+  return paths;
 }

@@ -8,9 +8,9 @@ import { loweringOf, type Primitive } from "../primitives/definition";
 import { reshape } from "../primitives/movement";
 import { apply, type Tensor } from "../tensor";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
-import { lower } from "./lower";
 import { parallelize } from "./parallelize";
 import { alignUp, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
+import { sharedLowering } from "./share";
 import { simplify } from "./simplify";
 import type { CompileTarget } from "./target";
 
@@ -54,12 +54,10 @@ export function makePlan(
   const order = scheduled.order.filter(({ size }) => size > 0);
 
   const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
+  const lower = sharedLowering(target);
+  const { isStored } = fusion;
   const kernels = steps.map(({ cluster, reads, writes }) =>
-    lower(
-      cluster,
-      { reads, writes, inPlace: within(inPlace, writes), isStored: fusion.isStored, keepsLoops: target.keepsLoops },
-      target,
-    ),
+    lower(cluster, { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops }),
   );
   const results = placeResults(simple, replaces, inPlace);
   const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
@@ -137,14 +135,19 @@ function schedule(
     return false;
   };
 
+  const readersOf = new Map<Tensor, Cluster[]>();
+  for (const cluster of clusters) {
+    for (const read of cluster.reads) readersOf.set(read, [...(readersOf.get(read) ?? []), cluster]);
+  }
+  const kept = new Set(outputs);
   const inPlace = new Map<Tensor, Tensor>();
   for (const [index, node] of outputs.entries()) {
     const leaf = replaces[index];
     const cluster = clusterOf.get(node);
     if (leaf === undefined || cluster === undefined || inPlace.has(node)) continue;
-    if (leaf.size !== node.size || leaf.dtype !== node.dtype || outputs.includes(leaf)) continue;
+    if (leaf.size !== node.size || leaf.dtype !== node.dtype || kept.has(leaf)) continue;
     if (!canReplace(cluster, node, leaf, isStored)) continue;
-    const readers = clusters.filter((other) => other !== cluster && other.reads.includes(leaf));
+    const readers = (readersOf.get(leaf) ?? []).filter((other) => other !== cluster);
     if (readers.some((reader) => needs(reader, cluster))) continue;
     for (const reader of readers) before.get(cluster)?.add(reader);
     inPlace.set(node, leaf);

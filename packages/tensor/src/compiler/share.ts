@@ -1,0 +1,57 @@
+/**
+ * Clusters of equal structure have one text: the layers of a model that look alike are written once. And one pipeline,
+ * since the device keeps those by their text.
+ */
+import { describeParams } from "../graph/signature";
+import { bindingSlots, type Kernel, type KernelTensors } from "../kernels/kernel";
+import { loweringOf } from "../primitives/definition";
+import type { Tensor } from "../tensor";
+import type { Cluster } from "./fuse";
+import { lower } from "./lower";
+import type { CompileTarget } from "./target";
+
+/** A function that lowers clusters for one target, each structure once. */
+export function sharedLowering(
+  target: CompileTarget,
+  lowerOne: typeof lower = lower,
+): (cluster: Cluster, tensors: KernelTensors) => Kernel {
+  const known = new Map<string, Kernel>();
+  return (cluster, tensors) => {
+    const key = structureOf(cluster, tensors);
+    const twin = known.get(key);
+    if (twin !== undefined) return { ...twin, bindings: bindingSlots(tensors).map((slot) => slot.tensors) };
+    const kernel = lowerOne(cluster, tensors, target);
+    known.set(key, kernel);
+    return kernel;
+  };
+}
+
+/**
+ * A text that two clusters share exactly when they compute the same function of what they read, and read, write and
+ * replace it in the same order. It names nothing by identity.
+ */
+function structureOf({ size, members, stored }: Cluster, { reads, writes, inPlace, isStored }: KernelTensors): string {
+  const numbers = new Map<Tensor, number>();
+  const lines: string[] = [];
+  const own = new Set(members.map(({ node }) => node));
+  const isRead = (node: Tensor): boolean =>
+    !own.has(node) && (isStored(node) || loweringOf(node, "leaf") !== undefined);
+  const visit = (node: Tensor): number => {
+    const before = numbers.get(node);
+    if (before !== undefined) return before;
+    const { dtype, shape, primitive, inputs, params } = node;
+    const how = isRead(node) ? "read" : `${primitive.name}(${inputs.map(visit)})${describeParams(params)}`;
+    lines.push(`${how}:${dtype}[${shape}]`);
+    numbers.set(node, lines.length - 1);
+    return lines.length - 1;
+  };
+  const list = members.map((member) => {
+    const split = member.kind === "loop" ? `/${member.split}` : "";
+    return `${member.kind}${split} ${visit(member.node)}${stored.includes(member.node) ? " stored" : ""}`;
+  });
+  const places = writes.map((node) => {
+    const leaf = inPlace.get(node);
+    return leaf === undefined ? visit(node) : `${visit(node)} over ${visit(leaf)}`;
+  });
+  return [...lines, `${size}: ${list.join()}; ${reads.map(visit).join()}; ${places.join()}`].join("\n");
+}
