@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { access, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
-import process from "node:process";
 import { promisify } from "node:util";
 import { brotliDecompress } from "node:zlib";
+// With an extension, because without one the name looks like a native addon to bundlers.
+import { cacheFolder } from "./cache-folder.node.js";
 
 /** The npm package that carries a SwiftShader build for Linux on x64. */
 export const swiftshaderPackage = "@sparticuz/chromium";
@@ -24,8 +24,7 @@ export interface SwiftShader {
 /**
  * Unpacks SwiftShader from the npm package into the cache folder, once per version, and returns its files.
  *
- * The folder is `swiftshader-<version>` in `THALWEG_CACHE`, else `$XDG_CACHE_HOME/thalweg`, else
- * `~/.cache/thalweg`. Several processes may do this at once: each unpacks beside it, and the first rename wins.
+ * The folder is `swiftshader-<version>` in the cache folder. Several processes may do this at once: each unpacks beside it, and the first rename wins.
  *
  * @throws Error - If the package is missing or its archive cannot be read; the caller turns it into its own message.
  */
@@ -75,11 +74,6 @@ export function* tarEntries(archive: Uint8Array): Generator<{ readonly name: str
       yield { name: name.replace(/^\.\//, ""), bytes: archive.subarray(start, start + size) };
     header = start + Math.ceil(size / block) * block;
   }
-}
-
-function cacheFolder(): string {
-  const { THALWEG_CACHE, XDG_CACHE_HOME } = process.env;
-  return THALWEG_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "thalweg");
 }
 
 function packageRoot(mainFile: string): string {
