@@ -6,9 +6,11 @@ export default defineConfig({
     testing: "src/testing/index.ts",
     "adapter.browser": "src/device/adapter.browser.ts",
     "adapter.node": "src/device/adapter.node.ts",
+    "tuning-store.browser": "src/tuning/store.browser.ts",
+    "tuning-store.node": "src/tuning/store.node.ts",
   },
   // Chosen by the user's bundler or by Node, through the conditions of "imports" in package.json.
-  external: ["#adapter"],
+  external: ["#adapter", "#tuning-store"],
   format: "esm",
   target: "es2022",
   dts: {

@@ -101,3 +101,4 @@ export {
   treeReduce,
   treeUnflatten,
 } from "./tree";
+export type { CandidateReport, ClassReport, TuneMode, Tuning, TuningReport } from "./tuning/tuning";

@@ -9,13 +9,15 @@ import type { ProfileRow } from "../device/profiler";
 import { ArgumentError, UnsupportedError } from "../errors";
 import { placeholder, Tensor } from "../tensor";
 import { formatPath, formatStructure, type TreePath, type TreeStructure, treeFlatten, treeUnflatten } from "../tree";
+import { tunePlan } from "../tuning/tune";
+import type { TuneMode, TuningReport } from "../tuning/tuning";
 import { checkFinite, isChecking } from "./debug";
 import { attachCheck, evaluateOn, readRaw } from "./evaluate";
 import { bindingBytes, type Copy, Executable } from "./executable";
 import { explainPlan } from "./explain";
 import { makePlan, type Plan } from "./plan";
 import { alignUp, tensorBytes } from "./plan-memory";
-import { compileTarget } from "./target";
+import { type CompileTarget, compileTarget } from "./target";
 import { storageOn } from "./upload";
 
 export interface CompileOptions {
@@ -28,6 +30,14 @@ export interface CompileOptions {
   readonly device?: Device;
   /** Named in errors and profiles; default: the function's name. */
   readonly name?: string;
+  /**
+   * Whether measurements on the device choose among variants of this program's kernels; see {@link DeviceOptions.tune}.
+   * They are read, and with `true` taken, in `prepare`: a program that is called without it is as it would be with `false`
+   * unless the device has its measurements already.
+   *
+   * Default: as the device was opened.
+   */
+  readonly tune?: TuneMode;
 }
 
 /** What one call costs, for the signature of the last call. */
@@ -52,6 +62,14 @@ export interface Program<A extends readonly unknown[], R> {
   (...args: A): R;
   /** Traces and compiles for arguments like these, without blocking and without running. */
   prepare(...args: A): Promise<void>;
+  /**
+   * Measures on the device, whatever the option `tune` says, which variants of kernels are the fastest for arguments like
+   * these, where that is not known from before; then prepares the program with them. It runs kernels on memory of its
+   * own and neither reads nor changes the arguments. Takes seconds; nothing else ever measures while a program runs.
+   *
+   * Results are bitwise reproducible given the same measurements; other ones may change their last bits.
+   */
+  tune(...args: A): Promise<TuningReport>;
   /** Runs once with every kernel timed on the GPU. @throws UnsupportedError without timestamps. */
   profile(...args: A): Promise<{ readonly result: R; readonly rows: readonly ProfileRow[] }>;
   /** @throws ArgumentError before the first call. */
@@ -75,10 +93,11 @@ export interface Program<A extends readonly unknown[], R> {
  */
 export function compile<A extends readonly unknown[], R>(
   fn: (...args: A) => R,
-  { donate = [], device, name = fn.name || "a compiled function" }: CompileOptions = {},
+  { donate = [], device, name = fn.name || "a compiled function", tune }: CompileOptions = {},
 ): Program<A, R> {
   const traces = new Map<string, Trace>();
   let latest: Trace | undefined;
+  let mode = tune;
 
   const prepare = (args: A): { trace: Trace; leaves: readonly Tensor[] } => {
     const own = device ?? defaultDevice();
@@ -91,7 +110,7 @@ export function compile<A extends readonly unknown[], R>(
     const key = signatureOf(flat);
     let trace = traces.get(key);
     if (trace === undefined) {
-      trace = new Trace(own, name, fn as (...args: readonly unknown[]) => unknown, flat);
+      trace = new Trace(own, name, fn as (...args: readonly unknown[]) => unknown, flat, mode);
       traces.set(key, trace);
     }
     latest = trace;
@@ -107,7 +126,20 @@ export function compile<A extends readonly unknown[], R>(
   };
   return Object.assign(program, {
     async prepare(...args: A) {
-      await prepare(args).trace.executable.prepare();
+      const { trace } = prepare(args);
+      const own = mode ?? trace.device.tuning.mode;
+      if (own === true) await tunePlan(trace.device, trace.plan, compileTarget(trace.device, false));
+      else if (own === "known") await trace.device.tuning.load();
+      if (own !== false) trace.replan(own);
+      await trace.executable.prepare();
+    },
+    async tune(...args: A) {
+      const { trace } = prepare(args);
+      const report = await tunePlan(trace.device, trace.plan, compileTarget(trace.device, false));
+      mode = mode || "known";
+      trace.replan(mode);
+      await trace.executable.prepare();
+      return report;
     },
     async profile(...args: A) {
       const { trace, leaves } = prepare(args);
@@ -183,8 +215,6 @@ const smallHostBytes = 65_536;
 /** One trace: the program for one signature. */
 class Trace {
   readonly device: Device;
-  readonly plan: Plan;
-  readonly executable: Executable;
   readonly #name: string;
   readonly #fn: (...args: readonly unknown[]) => unknown;
   readonly #flat: FlatArguments;
@@ -200,8 +230,18 @@ class Trace {
   readonly #residences: Residence[] = [];
   readonly #hostSlots = new Map<Tensor, Storage>();
   #results: Storage | undefined;
+  readonly #replaces: readonly (Tensor | undefined)[];
+  #target: CompileTarget;
+  #plan: Plan;
+  #executable: Executable;
 
-  constructor(device: Device, name: string, fn: (...args: readonly unknown[]) => unknown, flat: FlatArguments) {
+  constructor(
+    device: Device,
+    name: string,
+    fn: (...args: readonly unknown[]) => unknown,
+    flat: FlatArguments,
+    mode: TuneMode | undefined,
+  ) {
     this.device = device;
     this.#name = name;
     this.#fn = fn;
@@ -216,10 +256,29 @@ class Trace {
     const { leaves, structure } = treeFlatten<unknown>(result);
     const tensors = leaves.filter((leaf) => leaf instanceof Tensor);
     this.#outputs = { structure, leaves, tensors };
-    const replaces = pairDonations(this.#placeholders, flat, result, tensors);
-    for (const leaf of replaces) if (leaf !== undefined) this.#slots.set(leaf, this.#slots.size);
-    this.plan = makePlan(tensors, replaces, compileTarget(device));
-    this.executable = new Executable(device, this.plan);
+    this.#replaces = pairDonations(this.#placeholders, flat, result, tensors);
+    for (const leaf of this.#replaces) if (leaf !== undefined) this.#slots.set(leaf, this.#slots.size);
+    this.#target = compileTarget(device, mode);
+    this.#plan = makePlan(tensors, this.#replaces, this.#target);
+    this.#executable = new Executable(device, this.#plan);
+  }
+
+  get plan(): Plan {
+    return this.#plan;
+  }
+
+  get executable(): Executable {
+    return this.#executable;
+  }
+
+  /** Chooses variants anew, if measurements came in since. State and results stay where they are. */
+  replan(mode: TuneMode): void {
+    const target = compileTarget(this.device, mode);
+    if (target === this.#target) return;
+    this.#executable.releaseArenas();
+    this.#target = target;
+    this.#plan = makePlan(this.#outputs.tensors, this.#replaces, target);
+    this.#executable = new Executable(this.device, this.#plan);
   }
 
   /** The function applied to arguments with the tensors replaced, in order. */

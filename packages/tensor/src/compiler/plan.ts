@@ -3,7 +3,7 @@
  */
 import { OutOfMemoryError, UnsupportedError } from "../errors";
 import { topologicalOrder } from "../graph/visit";
-import type { Kernel } from "../kernels/kernel";
+import type { Kernel, KernelTensors } from "../kernels/kernel";
 import { loweringOf, type Primitive } from "../primitives/definition";
 import { reshape } from "../primitives/movement";
 import { apply, type Tensor } from "../tensor";
@@ -25,6 +25,8 @@ export type Destination =
 
 export interface Plan {
   readonly kernels: readonly Kernel[];
+  /** What every kernel was made from, in order. */
+  readonly steps: readonly { readonly cluster: Cluster; readonly tensors: KernelTensors }[];
   /** Leaves that kernels or copies read, in order of first use. */
   readonly leaves: readonly Tensor[];
   readonly memory: MemoryPlan;
@@ -56,16 +58,18 @@ export function makePlan(
   const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
   const lower = sharedLowering(target);
   const { isStored } = fusion;
-  const kernels = steps.map(({ cluster, reads, writes }) =>
-    lower(cluster, { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops }),
-  );
+  const lowered = steps.map(({ cluster, reads, writes }) => ({
+    cluster,
+    tensors: { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops },
+  }));
   const results = placeResults(simple, replaces, inPlace);
   const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
   const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
   const kept = new Set(simple.filter((node) => temporaries.has(node)));
   const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
   return {
-    kernels,
+    kernels: lowered.map(({ cluster, tensors }) => lower(cluster, tensors)),
+    steps: lowered,
     leaves: [...used].filter((node) => loweringOf(node, "leaf")),
     memory: planMemory(steps, temporaries, kept, target.maxBufferBytes),
     outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),

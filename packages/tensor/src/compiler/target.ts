@@ -1,5 +1,8 @@
 import type { Device } from "../device/device";
 import type { ContractionProblem, ContractionVariant } from "../kernels/contraction/variants";
+import { tunedTarget } from "../tuning/family";
+import type { TunedEntry } from "../tuning/table";
+import type { TuneMode } from "../tuning/tuning";
 
 /** What the compiler needs to know of a device to choose shapes of kernels. */
 export interface CompileTarget {
@@ -34,9 +37,27 @@ export interface CompileTarget {
 }
 
 const targets = new WeakMap<Device, CompileTarget>();
+/** Targets with variants from a table, by the state of the table. */
+const tunedTargets = new WeakMap<ReadonlyMap<string, TunedEntry>, { base: CompileTarget; tuned: CompileTarget }>();
 
-/** What programs for a device are compiled for; the same object until {@link retarget} chooses another one. */
-export function compileTarget(device: Device): CompileTarget {
+/**
+ * What programs for a device are compiled for; the same object until {@link retarget} chooses another one or the table of
+ * the device's measurements changes.
+ *
+ * @param mode whether that table chooses variants.
+ */
+export function compileTarget(device: Device, mode: TuneMode = device.tuning.mode): CompileTarget {
+  const base = untunedTarget(device);
+  const { entries } = device.tuning;
+  if (mode === false || entries.size === 0) return base;
+  const known = tunedTargets.get(entries);
+  if (known?.base === base) return known.tuned;
+  const tuned = tunedTarget(base, entries);
+  tunedTargets.set(entries, { base, tuned });
+  return tuned;
+}
+
+function untunedTarget(device: Device): CompileTarget {
   const known = targets.get(device);
   if (known !== undefined) return known;
   const target = targetOf(device, device.adapter.isSoftware);

@@ -1,4 +1,5 @@
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ThalwegError, UnsupportedError } from "../errors";
+import { type TuneMode, Tuning } from "../tuning/tuning";
 import { type AdapterDescription, type AdapterModule, adapterName, describeAdapter } from "./adapter";
 import { BufferPool, type MemoryUse } from "./buffer-pool";
 import { Counters } from "./counters";
@@ -27,6 +28,18 @@ export interface DeviceOptions {
   /** A device of your own. It stays yours: `destroy` frees what was made on it and leaves the device alone. */
   readonly gpu?: GPUDevice;
   /**
+   * Whether measurements on the adapter choose among variants of kernels. They are kept beside other cached files (in a
+   * browser in IndexedDB) and may be taken only where this asks for it: another table of measurements can change the last
+   * bits of results, because sums are added in another order.
+   *
+   * - `false`: heuristics choose.
+   * - `"known"`: what was measured before is used; nothing is measured.
+   * - `true`: as `"known"`, and `prepare` of compiled functions measures what is missing, for seconds. Calls never do.
+   *
+   * @defaultValue `false`
+   */
+  readonly tune?: TuneMode;
+  /**
    * Told once if the adapter computes on the CPU, and at the end if errors of the device were never read.
    *
    * @defaultValue `console.error` in Node, `console.info` in browsers
@@ -51,6 +64,7 @@ interface DeviceParts {
   readonly info: GPUAdapterInfo;
   readonly caps: LimitCaps;
   readonly notice: (line: string) => void;
+  readonly tune: TuneMode;
 }
 
 /** The features that are asked for where the adapter has them. */
@@ -71,6 +85,8 @@ export class Device {
   readonly features: ReadonlySet<string>;
   readonly counters = new Counters();
   readonly pool: BufferPool;
+  /** What was measured on this adapter to choose variants of kernels. */
+  readonly tuning: Tuning;
   /** Group 1 of all kernels that declare `struct Runtime { zero: u32 }`: a value that is 0 and that compilers do not know. */
   readonly runtimeBindGroup: GPUBindGroup;
   readonly runtimeLayout: GPUBindGroupLayout;
@@ -90,9 +106,10 @@ export class Device {
   #lastSubmitted = "";
 
   /** Users call {@link requestDevice}. */
-  constructor({ device, origin, info, caps, notice }: DeviceParts) {
+  constructor({ device, origin, info, caps, notice, tune }: DeviceParts) {
     this.gpu = device;
     this.adapter = describeAdapter(info);
+    this.tuning = new Tuning(tune, this.adapter, () => import("#tuning-store"));
     this.limits = effectiveLimits(device.limits, caps);
     this.features = new Set(device.features);
     this.#origin = origin;
@@ -362,7 +379,13 @@ export class Device {
  * @throws ArgumentError - For limits that do not exist or are not positive integers.
  */
 export async function requestDevice(options: DeviceOptions = {}): Promise<Device> {
-  const { adapter: wanted = "auto", powerPreference = "high-performance", limits: caps = {}, gpu: own } = options;
+  const {
+    adapter: wanted = "auto",
+    powerPreference = "high-performance",
+    limits: caps = {},
+    gpu: own,
+    tune = false,
+  } = options;
   checkCaps(caps);
   const runtime: AdapterModule = await import("#adapter");
   const notice = options.notice ?? runtime.defaultNotice;
@@ -370,7 +393,8 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
     own === undefined
       ? await openDevice(await runtime.findGpu({ adapter: wanted, powerPreference }), caps)
       : { device: own, origin: undefined, info: own.adapterInfo };
-  const device = new Device({ ...parts, caps, notice });
+  const device = new Device({ ...parts, caps, notice, tune });
+  if (tune !== false) await device.tuning.load();
   if (device.adapter.isSoftware) {
     notice(`thalweg: computing on the CPU (${adapterName(parts.info)}). Everything works, only slower than on a GPU.`);
   }

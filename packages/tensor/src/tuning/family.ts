@@ -34,7 +34,10 @@ const contraction: TunedFamily<ContractionProblem, ContractionVariant> = {
   version: 1,
   variants: contractionVariants,
   terms: ({ depth }) => depth,
-  hook: (target, chooseContraction) => ({ ...target, chooseContraction }),
+  hook: (target, choose) => ({
+    ...target,
+    chooseContraction: (problem) => choose(problem) ?? target.chooseContraction?.(problem),
+  }),
 };
 
 // The members of the list have problems and variants of their own; here they are plain data.
@@ -44,7 +47,10 @@ const families = [contraction] as unknown as readonly TunedFamily<object, Varian
  * The class of a problem: numbers by their power of two, everything else as it is. Problems of one class share a
  * measurement.
  */
-export function classKey({ name, version }: { readonly name: string; readonly version: number }, problem: object): string {
+export function classKey(
+  { name, version }: { readonly name: string; readonly version: number },
+  problem: object,
+): string {
   return `${name}.${version} ${describeClass(problem)}`;
 }
 
@@ -92,8 +98,7 @@ export function askingTarget(base: CompileTarget): { readonly target: CompileTar
           key,
           terms: family.terms(problem),
           variants: family.variants(problem, base),
-          forced: (variant) =>
-            family.hook(base, (other) => (classKey(family, other) === key ? variant : undefined)),
+          forced: (variant) => family.hook(base, (other) => (classKey(family, other) === key ? variant : undefined)),
         });
         return undefined;
       }),

@@ -1,8 +1,9 @@
 /**
  * Chooses among variants of one kernel by measuring. What measures is an argument, and so is the clock.
  */
-import type { CandidateReport } from "./tuning";
+
 import type { Variant } from "./table";
+import type { CandidateReport } from "./tuning";
 
 /** One variant as it can be run. */
 export interface Candidate<K> {

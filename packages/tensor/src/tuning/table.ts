@@ -52,7 +52,12 @@ function hash(text: string): number {
 /** The document with the entries. Equal entries give equal text. */
 export function formatTable(adapter: AdapterDescription, entries: ReadonlyMap<string, TunedEntry>): string {
   const sorted = [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
-  const document = { format, version: formatVersion, adapter: adapterKey(adapter), entries: Object.fromEntries(sorted) };
+  const document = {
+    format,
+    version: formatVersion,
+    adapter: adapterKey(adapter),
+    entries: Object.fromEntries(sorted),
+  };
   return `${JSON.stringify(document, null, 1)}\n`;
 }
 

@@ -1,6 +1,6 @@
 import type { AdapterDescription } from "../device/adapter";
-import { documentName, formatTable, parseTable, type TunedEntry } from "./table";
 import type { TuningStoreModule } from "./store";
+import { documentName, formatTable, parseTable, type TunedEntry } from "./table";
 
 /**
  * Whether measurements on the device choose variants of kernels.
