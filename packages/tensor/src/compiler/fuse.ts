@@ -86,12 +86,25 @@ interface Group {
 }
 
 /**
- * Walks from users to inputs and counts how often each virtual element would be computed. What is computed more than
- * once, and is not cheap, is stored.
+ * What is computed more than once, and is not cheap, is stored. How much work a node is depends on what it reads being
+ * stored, which is decided later, walking from users to inputs: so a first choice, for which nothing is, finds what is
+ * expensive by itself, and the second one takes that as stored.
  */
 function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], target: CompileTarget): Set<Tensor> {
+  const first = storeRepeated(order, outputs, workPerElement(order, new Set()), target);
+  const stored = storeRepeated(order, outputs, workPerElement(order, first), target);
+  limitBindings(order, stored, target);
+  return stored;
+}
+
+/** Walks from users to inputs and counts how often each virtual element would be computed. */
+function storeRepeated(
+  order: readonly Tensor[],
+  outputs: readonly Tensor[],
+  work: ReadonlyMap<Tensor, number>,
+  target: CompileTarget,
+): Set<Tensor> {
   const stored = new Set<Tensor>(outputs.filter((node) => !loweringOf(node, "leaf")));
-  const work = workPerElement(order);
   /** Evaluations by readers, and how many of them are in the inner loops of contractions. */
   const demand = new Map<Tensor, { all: number; inner: number }>();
   for (const node of [...order].reverse()) {
@@ -114,18 +127,20 @@ function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], targ
       demand.set(input, { all: before.all + more, inner: before.inner + innerMore });
     }
   }
-  limitBindings(order, stored, target);
   return stored;
 }
 
-/** Operations for one element, virtual inputs included; what is always stored counts as a load. */
-function workPerElement(order: readonly Tensor[]): Map<Tensor, number> {
+/** Operations for one element, virtual inputs included; what is stored counts as a load. */
+function workPerElement(order: readonly Tensor[], stored: ReadonlySet<Tensor>): Map<Tensor, number> {
   const work = new Map<Tensor, number>();
   for (const node of order) {
     const { lowering } = node.primitive;
     const own = lowering.kind === "elementwise" ? lowering.cost : lowering.kind === "gather" ? 2 : 0;
     const ends = lowering.kind === "reduction" || lowering.kind === "contraction" || lowering.kind === "kernel";
-    work.set(node, ends ? 0 : node.inputs.reduce((sum, input) => sum + (work.get(input) as number), own));
+    work.set(
+      node,
+      ends ? 0 : node.inputs.reduce((sum, input) => sum + (stored.has(input) ? 0 : (work.get(input) as number)), own),
+    );
   }
   return work;
 }
@@ -254,6 +269,7 @@ function memberIn(group: Group, node: Tensor): Member | undefined {
   if (!group.members.some((member) => member.kind === "reduction")) return undefined;
   // One invocation runs the loop: long rows are worth it only where there are many of them.
   if (node.size / group.size > longestRow && group.size < 64) return undefined;
+  if (group.size === 1) return { kind: "loop", node, split: 0 };
   let leading = 1;
   for (const [axis, extent] of node.shape.entries()) {
     leading *= extent;
@@ -382,8 +398,13 @@ export function canReplace(
   isStored: (node: Tensor) => boolean,
 ): boolean {
   const own = cluster.members.find(({ node }) => node === result);
-  if (own === undefined || (own.kind !== "element" && own.kind !== "reduction")) return false;
-  return cluster.members.every((member) => readsLeafAtOwnElement(cluster, member, leaf, isStored));
+  if (own === undefined || own.kind === "contraction" || own.kind === "kernel") return false;
+  // A loop writes while it runs, elements at the end: what a loop replaces, only the loop itself may read.
+  return cluster.members.every((member) =>
+    own.kind === "loop" && member !== own
+      ? !findReads(member.node, isStored).has(leaf)
+      : readsLeafAtOwnElement(cluster, member, leaf, isStored),
+  );
 }
 
 function readsLeafAtOwnElement(
@@ -393,16 +414,20 @@ function readsLeafAtOwnElement(
   isStored: (node: Tensor) => boolean,
 ): boolean {
   if (!findReads(member.node, isStored).has(leaf)) return true;
-  if (member.kind !== "element") return false;
+  if (member.kind !== "element" && member.kind !== "loop") return false;
   const position = variableIndex("element", 0, Math.max(0, cluster.size - 1));
+  const element = linearize(memberCoordinates(member, position, loopVariablesOf(member)), member.node.shape);
   return everyRead(
     member,
     position,
     isStored,
     (node) => node === leaf,
-    (node, at) => linearize(at, node.shape).key === position.key,
+    (node, at) => linearize(at, node.shape).key === element.key,
   );
 }
+
+const loopVariablesOf = (member: Member): Index[] =>
+  loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
 
 /** Does `test` hold for every stored node of interest that the member reads, at the coordinates at which it is read? */
 function everyRead(
@@ -412,7 +437,7 @@ function everyRead(
   isOfInterest: (node: Tensor) => boolean,
   test: (node: Tensor, at: readonly Index[]) => boolean,
 ): boolean {
-  const loop = loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
+  const loop = loopVariablesOf(member);
   const start = member.kind === "reduction" ? (member.node.inputs[0] as Tensor) : member.node;
   const isRead = (node: Tensor) => isStored(node) && node !== member.node;
   const paths = pathsTo(start, isRead, isOfInterest);
