@@ -3,11 +3,12 @@
  */
 import { OutOfMemoryError, UnsupportedError } from "../errors";
 import { topologicalOrder } from "../graph/visit";
-import type { Kernel, KernelTensors } from "../kernels/kernel";
+import { assemble, type Kernel, type KernelTensors } from "../kernels/kernel";
 import { loweringOf, type Primitive } from "../primitives/definition";
 import { reshape } from "../primitives/movement";
 import { apply, type Tensor } from "../tensor";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
+import { packSteps } from "./pack";
 import { parallelize } from "./parallelize";
 import { alignUp, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
 import { sharedLowering } from "./share";
@@ -25,8 +26,8 @@ export type Destination =
 
 export interface Plan {
   readonly kernels: readonly Kernel[];
-  /** What every kernel was made from, in order. */
-  readonly steps: readonly { readonly cluster: Cluster; readonly tensors: KernelTensors }[];
+  /** The clusters that the kernels compute. */
+  readonly lowered: readonly { readonly cluster: Cluster; readonly tensors: KernelTensors }[];
   /** Leaves that kernels or copies read, in order of first use. */
   readonly leaves: readonly Tensor[];
   readonly memory: MemoryPlan;
@@ -55,21 +56,22 @@ export function makePlan(
   const { inPlace } = scheduled;
   const order = scheduled.order.filter(({ size }) => size > 0);
 
-  const steps = order.map((cluster) => ({ cluster, reads: cluster.reads, writes: cluster.stored }));
   const lower = sharedLowering(target);
   const { isStored } = fusion;
-  const lowered = steps.map(({ cluster, reads, writes }) => ({
-    cluster,
-    tensors: { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops },
-  }));
+  const lowered = order.map((cluster) => {
+    const [reads, writes] = [cluster.reads, cluster.stored];
+    const tensors = { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops };
+    return { cluster, tensors, part: lower(cluster, tensors), reads, writes };
+  });
+  const steps = packSteps(lowered, inPlace, target);
   const results = placeResults(simple, replaces, inPlace);
   const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
   const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
   const kept = new Set(simple.filter((node) => temporaries.has(node)));
   const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
   return {
-    kernels: lowered.map(({ cluster, tensors }) => lower(cluster, tensors)),
-    steps: lowered,
+    kernels: steps.map(({ parts }) => assemble(parts, target)),
+    lowered,
     leaves: [...used].filter((node) => loweringOf(node, "leaf")),
     memory: planMemory(steps, temporaries, kept, target.maxBufferBytes),
     outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),

@@ -3,7 +3,7 @@
  * since the device keeps those by their text.
  */
 import { describeParams } from "../graph/signature";
-import { bindingSlots, type Kernel, type KernelTensors } from "../kernels/kernel";
+import { bindingSlots, type KernelPart, type KernelTensors } from "../kernels/kernel";
 import { loweringOf } from "../primitives/definition";
 import type { Tensor } from "../tensor";
 import type { Cluster } from "./fuse";
@@ -14,15 +14,15 @@ import type { CompileTarget } from "./target";
 export function sharedLowering(
   target: CompileTarget,
   lowerOne: typeof lower = lower,
-): (cluster: Cluster, tensors: KernelTensors) => Kernel {
-  const known = new Map<string, Kernel>();
+): (cluster: Cluster, tensors: KernelTensors) => KernelPart {
+  const known = new Map<string, KernelPart>();
   return (cluster, tensors) => {
     const key = structureOf(cluster, tensors);
     const twin = known.get(key);
-    if (twin !== undefined) return { ...twin, bindings: bindingSlots(tensors).map((slot) => slot.tensors) };
-    const kernel = lowerOne(cluster, tensors, target);
-    known.set(key, kernel);
-    return kernel;
+    if (twin !== undefined) return { ...twin, slots: bindingSlots(tensors) };
+    const part = lowerOne(cluster, tensors, target);
+    known.set(key, part);
+    return part;
   };
 }
 

@@ -11,9 +11,9 @@ import type { Tensor } from "../tensor";
 import { contractionOf, type Drawing, problemOf } from "./contraction/operands";
 import { registerDrawing } from "./contraction/registers.wgsl";
 import { chooseVariant } from "./contraction/variants";
-import { bindingSlots, bytesOf, type Kernel, type KernelTensors, kernelText, makeEmitter, splitGrid } from "./kernel";
+import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
 
-export function contractionKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): Kernel {
+export function contractionKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): KernelPart {
   const slots = bindingSlots(tensors);
   const contraction = contractionOf(cluster.members[0]?.node as Tensor);
   const variant = chooseVariant(problemOf(contraction, tensors.isStored, cluster.members.length > 1), target);
@@ -24,24 +24,18 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
   const isVector = (node: Tensor) => wide.has(node);
   const emitter = makeEmitter(tensors, slots, isVector);
   drawing.draw(emitter, cluster);
-  const { code, uniforms } = kernelText(
-    slots,
-    { ...emitter.statements(), ...(drawing.declarations !== undefined && { declarations: drawing.declarations }) },
-    isVector,
-    [drawing.workgroupSize],
-  );
   const { dot, rows, columns, depth } = contraction;
   const epilogue = cluster.members.slice(1).map(({ node }) => node.primitive.name);
   return {
-    spec: {
-      label: ["dot", dot.dtype, `${rows}x${columns}x${depth}`, ...epilogue.slice(0, 3)].join("_"),
-      code,
-      workgroupSize: [drawing.workgroupSize],
-      bindings: slots.map(({ access }) => access),
-      uniforms,
+    label: ["dot", dot.dtype, `${rows}x${columns}x${depth}`, ...epilogue.slice(0, 3)].join("_"),
+    slots,
+    vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
+    statements: {
+      ...emitter.statements(),
+      ...(drawing.declarations !== undefined && { declarations: drawing.declarations }),
     },
-    bindings: slots.map((slot) => slot.tensors),
-    workgroups: splitGrid(drawing.workgroups, target),
+    workgroupSize: drawing.workgroupSize,
+    workgroups: drawing.workgroups,
     flops: dotFlops(dot.shape, contraction.contracted),
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };

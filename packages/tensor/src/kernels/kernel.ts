@@ -15,7 +15,7 @@ export interface KernelTensors {
   readonly keepsLoops: boolean;
 }
 
-/** A kernel ready for the device, with the tensors of its bindings. */
+/** One kernel ready for the device, with the tensors of its bindings. */
 export interface Kernel {
   readonly spec: PipelineSpec;
   /** Tensors behind the bindings, in order; two for a binding that is updated in place. */
@@ -27,7 +27,36 @@ export interface Kernel {
   readonly bytes: number;
 }
 
-interface Slot {
+/** What one cluster becomes: a kernel by itself, or a part of one. See {@link assemble}. */
+export interface KernelPart {
+  /** Names the kernel in profiles and messages, like `dot_f32_64x64x16`. */
+  readonly label: string;
+  readonly slots: readonly Slot[];
+  /** For every slot: are its elements loaded and stored as vectors of four? */
+  readonly vectors: readonly boolean[];
+  readonly statements: KernelStatements;
+  /** Invocations of a workgroup. */
+  readonly workgroupSize: number;
+  readonly workgroups: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/**
+ * The parts of a kernel's text. The statements know `number`, the number of this workgroup, and `local`, that of this
+ * invocation in it (both u32). Grids are rounded up: numbers beyond the last workgroup must do nothing.
+ */
+export interface KernelStatements {
+  readonly body: string;
+  /** Names of math functions that are called with scalars, and with vectors. */
+  readonly functions: Iterable<string>;
+  readonly vectorFunctions: Iterable<string>;
+  /** Functions, constants and workgroup variables of its own. Such a kernel is never packed with others. */
+  readonly declarations?: string;
+}
+
+/** A binding: a tensor that is read, or a result with the tensor that it replaces. */
+export interface Slot {
   readonly name: string;
   readonly access: StorageAccess;
   readonly tensors: readonly Tensor[];
@@ -45,7 +74,7 @@ export function bindingSlots({ reads, writes, inPlace }: KernelTensors): Slot[] 
   });
   return [...inputs, ...results].map((slot, index) => ({
     ...slot,
-    name: slot.access === "read" ? `in${index}` : `out${index}`,
+    name: nameOf(index, slot.access),
   }));
 }
 
@@ -64,51 +93,99 @@ export function makeEmitter(
   });
 }
 
-/**
- * The parts of a kernel's text. The statements know `number`, the number of this workgroup, and `local`, that of this
- * invocation in it (both u32). Grids are rounded up: numbers beyond the last workgroup must do nothing.
- */
-export interface KernelStatements {
-  readonly body: string;
-  /** Names of math functions that are called with scalars, and with vectors. */
-  readonly functions: Iterable<string>;
-  readonly vectorFunctions: Iterable<string>;
-  /** Functions, constants and workgroup variables of its own. */
-  readonly declarations?: string;
+/** A binding of a kernel, and the names under which its parts know it. */
+interface Binding {
+  readonly slot: Slot;
+  /** Of an element. */
+  readonly type: string;
+  readonly names: Map<KernelPart, string>;
 }
 
-/** The whole text of a kernel around its statements. */
-export function kernelText(
-  slots: readonly Slot[],
-  { body, functions, vectorFunctions, declarations: own = "" }: KernelStatements,
-  isVector: (node: Tensor) => boolean,
-  workgroupSize: readonly number[],
-): { readonly code: string; readonly uniforms: boolean } {
-  const names = [...functions, ...vectorFunctions];
-  const opaque = body.includes("opaque_bits(") || own.includes("opaque_bits(");
-  const uniforms = opaque || needsRuntime(names) || body.includes("runtime.zero");
-  const declarations = slots.map(({ name, access, tensors }, index) => {
-    const [node] = tensors as readonly [Tensor];
-    const type = storageType[node.dtype];
-    return `@group(0) @binding(${index}) var<storage, ${access}> ${name}: array<${isVector(node) ? `vec4<${type}>` : type}>;`;
+/** The bindings of all parts: those that read one tensor in one type share theirs. */
+export function jointBindings(parts: readonly KernelPart[]): Binding[] {
+  const bindings: Binding[] = [];
+  for (const part of parts) {
+    for (const [index, slot] of part.slots.entries()) {
+      const [node] = slot.tensors as readonly [Tensor];
+      const type = part.vectors[index] ? `vec4<${storageType[node.dtype]}>` : storageType[node.dtype];
+      const isRead = slot.access === "read";
+      const known = bindings.find(
+        (other) => isRead && other.slot.access === "read" && other.slot.tensors[0] === node && other.type === type,
+      );
+      if (known === undefined) bindings.push({ slot, type, names: new Map([[part, slot.name]]) });
+      else known.names.set(part, slot.name);
+    }
+  }
+  return bindings;
+}
+
+const nameOf = (index: number, access: StorageAccess): string => `${access === "read" ? "in" : "out"}${index}`;
+
+/** One kernel of parts that do not need each other: workgroups are dealt out to the parts in order. */
+export function assemble(parts: readonly KernelPart[], target: CompileTarget): Kernel {
+  const bindings = jointBindings(parts);
+  const texts = parts.map((part) => {
+    const names = new Map(
+      bindings.flatMap(({ slot, names }, index) => {
+        const own = names.get(part);
+        return own === undefined ? [] : [[own, nameOf(index, slot.access)] as const];
+      }),
+    );
+    return part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
   });
-  const usesF16 =
-    slots.some(({ tensors }) => tensors.some((node) => node.dtype === "f16")) || /\bf16\b/.test(own + body);
+  const functions = new Set(parts.flatMap(({ statements }) => [...statements.functions]));
+  const vectorFunctions = new Set(parts.flatMap(({ statements }) => [...statements.vectorFunctions]));
+  const own = parts.map(({ statements }) => statements.declarations ?? "").join("");
+  const all = texts.join("\n") + own;
+  const opaque = all.includes("opaque_bits(");
+  const uniforms = opaque || needsRuntime([...functions, ...vectorFunctions]) || all.includes("runtime.zero");
+  const usesF16 = bindings.some(({ type }) => type.includes("f16")) || /\bf16\b/.test(all);
+  const workgroupSize = (parts[0] as KernelPart).workgroupSize;
   const code = [
     ...(usesF16 ? ["enable f16;"] : []),
     ...(uniforms ? ["struct Runtime { zero: u32 }", "@group(1) @binding(0) var<uniform> runtime: Runtime;"] : []),
-    ...declarations,
+    ...bindings.map(
+      ({ slot, type }, index) =>
+        `@group(0) @binding(${index}) var<storage, ${slot.access}> ${nameOf(index, slot.access)}: array<${type}>;`,
+    ),
     ...(opaque ? ["fn opaque_bits(bits: u32) -> f32 { return bitcast<f32>(bits ^ runtime.zero); }"] : []),
     mathSource(functions, vectorFunctions),
     own,
-    `@compute @workgroup_size(${workgroupSize.join(", ")})`,
+    ...(parts.length === 1 ? [] : texts.map((text, part) => `fn part${part}(number: u32, local: u32) {\n${text}\n}`)),
+    `@compute @workgroup_size(${workgroupSize})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
     "        @builtin(local_invocation_index) local: u32) {",
     "  let number = group.y * groups.x + group.x;",
-    body,
+    parts.length === 1 ? (texts[0] as string) : dealOut(parts),
     "}",
   ];
-  return { code: `${code.filter((line) => line !== "").join("\n")}\n`, uniforms };
+  return {
+    spec: {
+      label: parts.map(({ label }) => label).join(" & "),
+      code: `${code.filter((line) => line !== "").join("\n")}\n`,
+      workgroupSize: [workgroupSize],
+      bindings: bindings.map(({ slot }) => slot.access),
+      uniforms,
+    },
+    bindings: bindings.map(({ slot }) => slot.tensors),
+    workgroups: splitGrid(
+      parts.reduce((sum, { workgroups }) => sum + workgroups, 0),
+      target,
+    ),
+    flops: parts.reduce((sum, { flops }) => sum + flops, 0),
+    bytes: bytesOf(new Set(bindings.flatMap(({ slot }) => slot.tensors))),
+  };
+}
+
+/** Statements that hand every workgroup to a part, with its number there. */
+function dealOut(parts: readonly KernelPart[]): string {
+  let first = 0;
+  const calls = parts.map(({ workgroups }, part) => {
+    const call = `part${part}(number - ${first}u, local);`;
+    first += workgroups;
+    return part === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
+  });
+  return `  ${calls.join(" else ")}`;
 }
 
 /** Spreads a number of workgroups over x and y so that no dimension exceeds the limit. */

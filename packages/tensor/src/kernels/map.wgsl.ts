@@ -14,23 +14,14 @@ import { type Combine, loweringOf } from "../primitives/definition";
 import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { addIndex, type Index, linearize, scaleIndex, variableIndex } from "../view";
-import {
-  bindingSlots,
-  bytesOf,
-  invocationNumber,
-  type Kernel,
-  type KernelTensors,
-  kernelText,
-  makeEmitter,
-  splitGrid,
-} from "./kernel";
+import { bindingSlots, bytesOf, invocationNumber, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
 
 /** Where vectors of four are used: across the space, along the innermost loop of reductions, or nowhere. */
 type Vectors = "space" | "loop" | "none";
 
 const workgroupSize = 64;
 
-export function mapKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): Kernel {
+export function mapKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): KernelPart {
   const slots = bindingSlots(tensors);
   const vectors = chooseVectors(cluster, tensors, target);
   const trial = makeEmitter(tensors, slots, () => false);
@@ -39,18 +30,14 @@ export function mapKernel(cluster: Cluster, tensors: KernelTensors, target: Comp
   const isVector = (node: Tensor) => wide.has(node);
   const emitter = makeEmitter(tensors, slots, isVector);
   draw(emitter, cluster, vectors);
-  const { code, uniforms } = kernelText(slots, emitter.statements(), isVector, [workgroupSize]);
   const invocations = vectors === "space" ? cluster.size / 4 : cluster.size;
   return {
-    spec: {
-      label: labelOf(cluster),
-      code,
-      workgroupSize: [workgroupSize],
-      bindings: slots.map(({ access }) => access),
-      uniforms,
-    },
-    bindings: slots.map((slot) => slot.tensors),
-    workgroups: splitGrid(Math.ceil(invocations / workgroupSize), target),
+    label: labelOf(cluster),
+    slots,
+    vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
+    statements: emitter.statements(),
+    workgroupSize,
+    workgroups: Math.ceil(invocations / workgroupSize),
     flops: cluster.members.reduce((sum, member) => sum + cluster.size * sizeOf(loopExtents(member)), 0),
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };

@@ -4,9 +4,9 @@ import type { CompileTarget } from "../compiler/target";
 import { invariant } from "../errors";
 import { loweringOf } from "../primitives/definition";
 import type { Tensor } from "../tensor";
-import { bindingSlots, bytesOf, type Kernel, type KernelTensors, kernelText, splitGrid } from "./kernel";
+import { bindingSlots, bytesOf, type KernelPart, type KernelTensors } from "./kernel";
 
-export function writtenKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): Kernel {
+export function writtenKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): KernelPart {
   const node = cluster.members[0]?.node as Tensor;
   const lowering = loweringOf(node, "kernel");
   invariant(lowering, "a kernel written by hand");
@@ -17,27 +17,18 @@ export function writtenKernel(cluster: Cluster, tensors: KernelTensors, target: 
     tensor === node
       ? (written.vectors?.output ?? false)
       : (written.vectors?.inputs?.[node.inputs.indexOf(tensor)] ?? false);
-  const { code, uniforms } = kernelText(
+  return {
+    label: written.label,
     slots,
-    {
+    vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
+    statements: {
       body: written.body({ inputs: node.inputs.map(nameOf), output: nameOf(node) }),
       functions: written.functions ?? [],
       vectorFunctions: [],
       ...(written.declarations !== undefined && { declarations: written.declarations }),
     },
-    isVector,
-    [written.workgroupSize],
-  );
-  return {
-    spec: {
-      label: written.label,
-      code,
-      workgroupSize: [written.workgroupSize],
-      bindings: slots.map(({ access }) => access),
-      uniforms,
-    },
-    bindings: slots.map((slot) => slot.tensors),
-    workgroups: splitGrid(written.workgroups, target),
+    workgroupSize: written.workgroupSize,
+    workgroups: written.workgroups,
     flops: written.flops,
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };

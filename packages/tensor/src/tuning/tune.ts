@@ -5,7 +5,7 @@ import { lower } from "../compiler/lower";
 import type { Plan } from "../compiler/plan";
 import type { CompileTarget } from "../compiler/target";
 import type { Device } from "../device/device";
-import type { Kernel } from "../kernels/kernel";
+import { assemble, type Kernel } from "../kernels/kernel";
 import { askingTarget, type Question } from "./family";
 import { KernelBench } from "./kernel-bench";
 import { type Candidate, type Measurer, selectVariant } from "./select";
@@ -31,9 +31,9 @@ export async function tunePlan(
   openBench: () => Bench = () => new KernelBench(device),
 ): Promise<TuningReport> {
   await device.tuning.load();
-  const open = new Map<string, { question: Question; step: Plan["steps"][number]; flops: number }>();
+  const open = new Map<string, { question: Question; step: Plan["lowered"][number]; flops: number }>();
   const known = new Set<string>();
-  for (const step of plan.steps) {
+  for (const step of plan.lowered) {
     const { target, asked } = askingTarget(base);
     const { flops } = lower(step.cluster, step.tensors, target);
     for (const question of asked) {
@@ -44,7 +44,9 @@ export async function tunePlan(
   const found = new Map<string, TunedEntry>();
   const measured: ClassReport[] = [];
   for (const { question, step } of open.values()) {
-    const candidates = distinctKernels(question, (target) => lower(step.cluster, step.tensors, target));
+    const candidates = distinctKernels(question, (target) =>
+      assemble([lower(step.cluster, step.tensors, target)], target),
+    );
     const bench = openBench();
     try {
       const selection = await selectVariant(candidates, bench, question.terms);

@@ -1,0 +1,107 @@
+/**
+ * Puts small kernels that do not need each other into one dispatch.
+ *
+ * A small kernel leaves most of a GPU idle and costs as much to launch as it takes: the updates of biases, metrics and
+ * the step counter ride along with each other. A kernel may only move forward in time, to a dispatch behind everything
+ * that it reads, and behind everybody who reads the state that it replaces.
+ */
+import { invariant } from "../errors";
+import { jointBindings, type KernelPart } from "../kernels/kernel";
+import type { Tensor } from "../tensor";
+import type { Step } from "./plan-memory";
+import type { CompileTarget } from "./target";
+
+/** A cluster with its kernel. */
+export interface LoweredStep extends Step {
+  readonly part: KernelPart;
+}
+
+/** What one dispatch runs. */
+export interface Pack extends Step {
+  readonly parts: readonly KernelPart[];
+}
+
+/** Memory traffic and arithmetic of a kernel that does not fill a GPU for much longer than a launch takes. */
+const smallBytes = 4 * 2 ** 20;
+const smallFlops = 2 ** 25;
+
+/** Characters of a kernel's statements: drivers take more than linear time to compile them. */
+const longestText = 16_000;
+
+const isSmall = ({ bytes, flops, statements }: KernelPart): boolean =>
+  bytes <= smallBytes && flops <= smallFlops && statements.declarations === undefined;
+
+/** @param steps in an order in which every one comes behind what it reads, and behind who reads what it replaces. */
+export function packSteps(
+  steps: readonly LoweredStep[],
+  inPlace: ReadonlyMap<Tensor, Tensor>,
+  target: CompileTarget,
+): Pack[] {
+  const packs: { parts: KernelPart[]; reads: Set<Tensor>; writes: Tensor[]; readonly isOpen: boolean }[] = [];
+  const writtenBy = new Map<Tensor, number>();
+  const lastReader = new Map<Tensor, number>();
+  for (const { part, reads, writes } of smallOnesLast(steps, inPlace)) {
+    const behind = [
+      ...reads.map((node) => writtenBy.get(node) ?? -1),
+      ...replaced({ writes }, inPlace).map((leaf) => lastReader.get(leaf) ?? -1),
+    ];
+    const earliest = Math.max(0, ...behind.map((index) => index + 1));
+    const isOpen = isSmall(part);
+    let index = isOpen
+      ? packs.findIndex((pack, at) => at >= earliest && pack.isOpen && fits(pack.parts, part, target))
+      : -1;
+    if (index < 0) index = packs.push({ parts: [], reads: new Set(), writes: [], isOpen }) - 1;
+    const pack = packs[index] as (typeof packs)[0];
+    pack.parts.push(part);
+    pack.writes.push(...writes);
+    for (const node of reads) {
+      pack.reads.add(node);
+      lastReader.set(node, Math.max(index, lastReader.get(node) ?? 0));
+    }
+    for (const node of writes) writtenBy.set(node, index);
+  }
+  return packs.map(({ parts, reads, writes }) => ({ parts, reads: [...reads], writes }));
+}
+
+/** The leaves whose memory a step takes over. */
+const replaced = ({ writes }: Pick<Step, "writes">, inPlace: ReadonlyMap<Tensor, Tensor>): Tensor[] =>
+  writes.flatMap((node) => inPlace.get(node) ?? []);
+
+/**
+ * Large kernels as soon as they can run, in their order, and small ones when no large one can: then several of them can.
+ */
+function smallOnesLast(steps: readonly LoweredStep[], inPlace: ReadonlyMap<Tensor, Tensor>): LoweredStep[] {
+  const writer = new Map(steps.flatMap((step) => step.writes.map((node) => [node, step] as const)));
+  const readers = new Map<Tensor, LoweredStep[]>();
+  for (const step of steps) for (const node of step.reads) readers.set(node, [...(readers.get(node) ?? []), step]);
+  const waitsFor = new Map(
+    steps.map((step) => {
+      const producers = step.reads.flatMap((node) => writer.get(node) ?? []);
+      const formerReaders = replaced(step, inPlace).flatMap((leaf) => readers.get(leaf) ?? []);
+      return [step, new Set([...producers, ...formerReaders].filter((other) => other !== step))] as const;
+    }),
+  );
+  const order: LoweredStep[] = [];
+  const done = new Set<LoweredStep>();
+  while (order.length < steps.length) {
+    const ready = steps.filter(
+      (step) => !done.has(step) && [...(waitsFor.get(step) as Set<LoweredStep>)].every((other) => done.has(other)),
+    );
+    invariant(ready.length > 0, "steps come behind what they wait for");
+    const large = ready.find(({ part }) => !isSmall(part));
+    for (const step of large === undefined ? ready : [large]) {
+      order.push(step);
+      done.add(step);
+    }
+  }
+  return order;
+}
+
+function fits(parts: readonly KernelPart[], part: KernelPart, target: CompileTarget): boolean {
+  const all = [...parts, part];
+  return (
+    all.every(({ workgroupSize }) => workgroupSize === part.workgroupSize) &&
+    jointBindings(all).length <= target.maxBindings &&
+    all.reduce((sum, { statements }) => sum + statements.body.length, 0) <= longestText
+  );
+}
