@@ -27,8 +27,8 @@ function blackImages(count: number): ImageDataset {
 // Software drivers compile slowly, and all that is measured here is new to them.
 describe("the training step", { timeout: 120_000 }, () => {
   it.each([
-    ["fmnist_mlp", 128, 24],
-    ["fmnist_2c2d", 128, 36],
+    ["fmnist_mlp", 128, 15],
+    ["fmnist_2c2d", 128, 24],
   ])("of %s with momentum is planned with few dispatches", async (name, batchSize, limit) => {
     const dataset = blackImages(2 * batchSize);
     const optimizer = createOptimizer(findOptimizer("momentum"), { learningRate: 0.01 }, undefined, 2);

@@ -61,20 +61,25 @@ const longestRow = 1024;
 
 export function fuse(outputs: readonly Tensor[], target: CompileTarget): Fusion {
   const order = topologicalOrder(outputs);
-  const stored = chooseStored(order, outputs, target);
+  const isFusing = !target.without?.includes("fuse");
+  const stored = isFusing ? chooseStored(order, outputs, target) : allStored(order);
   const isStored = (node: Tensor) => stored.has(node) || loweringOf(node, "leaf") !== undefined;
   const groups: Group[] = [];
   const groupOf = new Map<Tensor, Group>();
   for (const node of order) {
     if (!stored.has(node)) continue;
     const reads = findReads(node, isStored);
-    const group = findGroup(node, reads, groups, groupOf, isStored, target) ?? openGroup(node, groups);
+    const found = isFusing ? findGroup(node, reads, groups, groupOf, isStored, target) : undefined;
+    const group = found ?? openGroup(node, groups);
     group.nodes.push(node);
     for (const read of reads) group.reads.add(read);
     groupOf.set(node, group);
   }
   return { clusters: finish(groups, groupOf, outputs), isStored };
 }
+
+const allStored = (order: readonly Tensor[]): Set<Tensor> =>
+  new Set(order.filter((node) => !loweringOf(node, "leaf") && !loweringOf(node, "generator")));
 
 /** A cluster that still grows. */
 interface Group {

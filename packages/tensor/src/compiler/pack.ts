@@ -40,13 +40,14 @@ export function packSteps(
   const packs: { parts: KernelPart[]; reads: Set<Tensor>; writes: Tensor[]; readonly isOpen: boolean }[] = [];
   const writtenBy = new Map<Tensor, number>();
   const lastReader = new Map<Tensor, number>();
-  for (const { part, reads, writes } of smallOnesLast(steps, inPlace)) {
+  const isPacking = !target.without?.includes("pack");
+  for (const { part, reads, writes } of isPacking ? smallOnesLast(steps, inPlace) : steps) {
     const behind = [
       ...reads.map((node) => writtenBy.get(node) ?? -1),
       ...replaced({ writes }, inPlace).map((leaf) => lastReader.get(leaf) ?? -1),
     ];
     const earliest = Math.max(0, ...behind.map((index) => index + 1));
-    const isOpen = isSmall(part);
+    const isOpen = isPacking && isSmall(part);
     let index = isOpen
       ? packs.findIndex((pack, at) => at >= earliest && pack.isOpen && fits(pack.parts, part, target))
       : -1;

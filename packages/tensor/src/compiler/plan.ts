@@ -48,11 +48,12 @@ export function makePlan(
   replaces: readonly (Tensor | undefined)[],
   target: CompileTarget,
 ): Plan {
-  const simple = copyMovedLeaves(parallelize(simplify(outputs), target), replaces);
+  const simple = copyMovedLeaves(prepare(outputs, target), replaces);
   checkTarget(simple, target);
   const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
   const fusion = fuse(computed, target);
-  const scheduled = schedule(fusion, simple, replaces);
+  const isInPlace = !target.without?.includes("inPlace");
+  const scheduled = schedule(fusion, simple, isInPlace ? replaces : []);
   const { inPlace } = scheduled;
   const order = scheduled.order.filter(({ size }) => size > 0);
 
@@ -67,7 +68,8 @@ export function makePlan(
   const results = placeResults(simple, replaces, inPlace);
   const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
   const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
-  const kept = new Set(simple.filter((node) => temporaries.has(node)));
+  const isReusing = !target.without?.includes("reuse");
+  const kept = isReusing ? new Set(simple.filter((node) => temporaries.has(node))) : temporaries;
   const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
   return {
     kernels: steps.map(({ parts }) => assemble(parts, target)),
@@ -79,6 +81,11 @@ export function makePlan(
     resultBytes: results.bytes,
     fusion,
   };
+}
+
+function prepare(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
+  const simple = simplify(outputs, target);
+  return target.without?.includes("parallelize") ? simple : parallelize(simple, target);
 }
 
 /** A leaf that takes the place of another one is copied by a kernel first: the two might trade places. */

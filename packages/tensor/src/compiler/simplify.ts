@@ -5,6 +5,7 @@ import { apply, full, type Tensor } from "../tensor";
 import { variableIndex } from "../view";
 import { batchIntoContraction, narrowContraction, unwindowContraction } from "./rewrites/contraction";
 import { mergeReductions, reducePermuted } from "./rewrites/reduction";
+import type { CompileTarget } from "./target";
 
 /**
  * An equivalent of one node whose inputs are simple, or undefined to leave it as it is.
@@ -12,6 +13,9 @@ import { mergeReductions, reducePermuted } from "./rewrites/reduction";
  * @param users how often each node is read, as far as that is known.
  */
 export type Rewrite = (node: Tensor, users: ReadonlyMap<Tensor, readonly Tensor[]>) => Tensor | undefined;
+
+/** Without these there are nodes that no kernel computes. */
+const necessary: readonly Rewrite[] = [expandComposite, emptyToConstant];
 
 /** In this order; after a rewrite fires, its result is simplified from the start. */
 const rewrites: readonly Rewrite[] = [
@@ -32,7 +36,8 @@ const rewrites: readonly Rewrite[] = [
  *
  * @returns the simple nodes that stand for `outputs`, in order.
  */
-export function simplify(outputs: readonly Tensor[]): Tensor[] {
+export function simplify(outputs: readonly Tensor[], target?: Pick<CompileTarget, "without">): Tensor[] {
+  if (target?.without?.includes("rewrites")) return applyRewrites(outputs, necessary);
   const simple = applyRewrites(outputs, rewrites);
   return applyRewrites(simple, [...rewrites, narrowContraction]);
 }

@@ -4,8 +4,25 @@ import { tunedTarget } from "../tuning/family";
 import type { TunedEntry } from "../tuning/table";
 import type { TuneMode } from "../tuning/tuning";
 
+/** What the compiler can leave out, and results still be the same up to rounding. See {@link CompileTarget.without}. */
+export type Pass =
+  /** Algebraic rewrites; what is left expands composites. */
+  | "rewrites"
+  /** Long sums in parallel parts. */
+  | "parallelize"
+  /** Computing where it is read, and several results in one kernel. */
+  | "fuse"
+  /** State replaced in place. */
+  | "inPlace"
+  /** Small kernels in one dispatch. */
+  | "pack"
+  /** Temporaries sharing memory. */
+  | "reuse";
+
 /** What the compiler needs to know of a device to choose shapes of kernels. */
 export interface CompileTarget {
+  /** Passes that are left out: for tests, and for finding a defect. */
+  readonly without?: readonly Pass[];
   /** The adapter computes on the CPU: no barriers, no workgroup memory, few invocations. */
   readonly isSoftware: boolean;
   /** Invocations that keep the machine busy; less parallel work than this is split further. */
