@@ -1,3 +1,4 @@
+import { type Device, init } from "@thalweg/tensor";
 import type { Command } from "commander";
 import { type Budget, phases } from "../records/schema";
 import type { Protocol, TargetRequest } from "../run/configuration";
@@ -13,6 +14,7 @@ export interface ProtocolFlags {
   readonly trainLogInterval?: number;
   readonly split?: "1.1" | "1.2";
   readonly adapter?: string;
+  readonly tune?: boolean;
 }
 
 /** Adds the options that `bench`, `run` and `profile` share. */
@@ -34,8 +36,13 @@ export function addProtocolOptions(command: Command): Command {
       "division of the training files, 1.2 or 1.1 (no validation set); default: 1.2",
       (text) => parseChoice(text, ["1.1", "1.2"] as const, "split", "Use 1.2 or 1.1."),
     )
-    .option("--adapter <name>", "GPU adapter: auto, software, or a part of its name; default: auto");
+    .option("--adapter <name>", "GPU adapter: auto, software, or a part of its name; default: auto")
+    .option("--tune", "first measure which variants of kernels are the fastest on the adapter; kept for later runs");
 }
+
+/** The device that the options ask for, as the default one. */
+export const openDevice = (flags: ProtocolFlags, notice: (line: string) => void): Promise<Device> =>
+  init({ adapter: flags.adapter ?? "auto", tune: flags.tune ?? false, notice });
 
 /** Adds target and budget, for commands that train. */
 export function addGoalOptions(command: Command): Command {

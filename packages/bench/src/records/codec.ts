@@ -157,6 +157,7 @@ function decodeEnvironment(fields: Fields): RunEnvironment {
     packages: fields.fields("packages").record((entry, key) => entry.text(key)),
     runtime: fields.text("runtime"),
     platform: fields.text("platform"),
+    ...(fields.has("tuned") ? { tuned: fields.boolean("tuned") } : {}),
   };
 }
 

@@ -86,6 +86,8 @@ export interface RunEnvironment {
   /** Node or browser with its version. */
   readonly runtime: string;
   readonly platform: string;
+  /** True if measurements on the adapter chose variants of kernels; missing where heuristics did. */
+  readonly tuned?: boolean;
 }
 
 /** First line of every record. */

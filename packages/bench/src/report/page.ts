@@ -162,7 +162,9 @@ function surroundings({ workload, workloadVersion, split, contestants }: Race): 
   const environments = contestants.flatMap(({ runs }) => runs.map(({ header }) => header.environment));
   const distinct = (values: readonly string[]) => [...new Set(values)].join("; ");
   const adapters = distinct(
-    environments.map(({ adapter }) => `${adapter.description}${adapter.fallback ? " (software)" : ""}`),
+    environments.map(
+      ({ adapter, tuned }) => `${adapter.description}${adapter.fallback ? " (software)" : ""}${tuned ? ", tuned" : ""}`,
+    ),
   );
   const packages = distinct(environments.flatMap((e) => Object.entries(e.packages).map((pair) => pair.join(" "))));
   const runtimes = distinct(environments.map(({ runtime, platform }) => `${runtime} on ${platform}`));

@@ -14,13 +14,14 @@ const recordedPackages = [
 ] as const;
 
 /** Describes the device and the programs that a run is made with. */
-export function describeEnvironment({ adapter }: Pick<Device, "adapter">): RunEnvironment {
+export function describeEnvironment({ adapter, tuning }: Pick<Device, "adapter" | "tuning">): RunEnvironment {
   const parts = [adapter.vendor, adapter.architecture, adapter.device, adapter.description, adapter.backend];
   return {
     adapter: { description: parts.filter((part) => part !== "").join(" "), fallback: adapter.isSoftware },
     packages: packageVersions(),
     runtime: `node ${process.versions.node}`,
     platform: `${process.platform} ${process.arch}`,
+    ...(tuning.mode === false ? {} : { tuned: true }),
   };
 }
 

@@ -77,6 +77,7 @@ export async function profileStep(
     await device.idle();
     return (performance.now() - start) / count;
   };
+  await programs.step.prepare(state, data, stepKeys);
   await run(warmUpSteps);
   const before = device.counters.snapshot();
   const perGroup = Math.max(1, Math.floor(steps / groups));

@@ -82,7 +82,8 @@ export interface Programs extends ReturnType<typeof compilePrograms> {
   readonly parts: ProgramParts;
   /**
    * Runs every program once on a state that is thrown away, so that all compilation is over before anything is timed:
-   * some drivers compile a kernel when it is first dispatched. Later calls do nothing.
+   * some drivers compile a kernel when it is first dispatched. Kernels are measured here too, if the device is open for
+   * that. Later calls do nothing.
    */
   readonly warmUp: (data: DataTensors, keys: RunKeys) => Promise<void>;
   /** Frees the memory that the programs hold. */
@@ -118,9 +119,13 @@ async function runEach(
   const initial = initialState(parts, keys);
   await realize(treeLeaves<Tensor>(initial));
   const start = tensor(Uint32Array.of(0)).reshape([]);
-  const sums = evaluate(emptySums(), initial.params, initial.model, data, start, keys.evaluation);
+  const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
+  const zeros = emptySums();
+  await evaluate.prepare(zeros, initial.params, initial.model, data, start, keys.evaluation);
+  await step.prepare(initial, data, stepKeys);
+  const sums = evaluate(zeros, initial.params, initial.model, data, start, keys.evaluation);
   const penalty = regularizer(initial.params);
-  const state = step(initial, data, { shuffling: keys.shuffling, sampling: keys.sampling });
+  const state = step(initial, data, stepKeys);
   const copy = observe(state.history, state.divergedAt);
   await copy.data();
   for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();

@@ -1,4 +1,3 @@
-import { init } from "@thalweg/tensor";
 import type { Command } from "commander";
 import { UsageError } from "../../errors";
 import { type StandardRace, standardOptimizers, standardRaces } from "../../protocols/standard";
@@ -12,9 +11,10 @@ import type { AlgorithmRequest, Protocol } from "../../run/configuration";
 import { findOptimizer, type Hyperparameters, unknownName } from "../../run/optimizer";
 import { exitCodes } from "../failure";
 import { raceSummary } from "../json";
-import { addGoalOptions, addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
+import { addGoalOptions, addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
 import { parseAssignment, parseChoice, parseHyperparameter, parseNames, parseSeeds } from "../parse";
 import { Progress } from "../progress";
+import { reportTuning } from "../tuning";
 import { describeRun, describeTarget, progressState } from "../watch";
 import type { CommandContext } from "./context";
 import { timestampedFolder } from "./folder";
@@ -75,12 +75,13 @@ async function benchCommand(
     folder,
     split: flags.split,
     signal: terminal.signal,
-    openDevice: () => init({ adapter: flags.adapter ?? "auto", notice: (line) => progress.line(line) }),
+    openDevice: () => openDevice(flags, (line) => progress.line(line)),
     onStart: () => progress.line(describeStart(workload, algorithms, protocol, flags.seeds, folder)),
     onProgress: (state) => progress.update(progressState(state)),
     onRun: (record) => progress.finish(describeRun(record)),
   });
   progress.clear();
+  reportTuning((line) => terminal.error(`${line}\n`));
   // The report is of the whole folder, so that a race that was continued with more optimizers shows them all.
   const { races, files } = writeReport(readRecords(folder), { folder, formats: flags.report });
   if (flags.json) {

@@ -1,11 +1,12 @@
-import { chromeTrace, formatProfile, init } from "@thalweg/tensor";
+import { chromeTrace, formatProfile } from "@thalweg/tensor";
 import type { Command } from "commander";
 import { replaceFile } from "../../records/durable";
 import { formatCount } from "../../report/format";
 import { findOptimizer } from "../../run/optimizer";
 import { profileStep, type StepProfile } from "../../run/profile";
-import { addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
+import { addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
 import { parseNumber } from "../parse";
+import { reportTuning } from "../tuning";
 import type { CommandContext } from "./context";
 
 interface ProfileFlags extends ProtocolFlags {
@@ -37,9 +38,10 @@ export function addProfileCommand(program: Command, { terminal }: CommandContext
         workload,
         split: flags.split,
         algorithm: { optimizer: findOptimizer(flags.optimizer).name },
-        openDevice: () => init({ adapter: flags.adapter ?? "auto", notice: (line) => terminal.error(`${line}\n`) }),
+        openDevice: () => openDevice(flags, (line) => terminal.error(`${line}\n`)),
         steps: flags.steps,
       });
+      reportTuning((line) => terminal.error(`${line}\n`));
       if (flags.trace !== undefined) replaceFile(flags.trace, Buffer.from(JSON.stringify(chromeTrace(rows))));
       if (flags.json) {
         terminal.out(`${JSON.stringify(profile, null, 2)}\n`);

@@ -1,5 +1,4 @@
 import { type HyperparameterSpec, type OptimizerRecord, optimizers } from "@thalweg/optim";
-import { init } from "@thalweg/tensor";
 import { type Command, Option } from "commander";
 import { UsageError } from "../../errors";
 import { race } from "../../race";
@@ -8,9 +7,10 @@ import { metricName } from "../../report/aggregate";
 import { findOptimizer, type LearningRateSteps } from "../../run/optimizer";
 import { exitCodes } from "../failure";
 import { runSummary } from "../json";
-import { addGoalOptions, addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
+import { addGoalOptions, addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
 import { parseHyperparameter, parseNumber } from "../parse";
 import { Progress } from "../progress";
+import { reportTuning } from "../tuning";
 import { describeRun, describeTarget, progressState } from "../watch";
 import type { CommandContext } from "./context";
 import { timestampedFolder } from "./folder";
@@ -99,10 +99,11 @@ async function runCommand(
     folder,
     split: flags.split,
     signal: terminal.signal,
-    openDevice: () => init({ adapter: flags.adapter ?? "auto", notice: (line) => progress.line(line) }),
+    openDevice: () => openDevice(flags, (line) => progress.line(line)),
     onProgress: (state) => progress.update(progressState(state)),
   });
   progress.clear();
+  reportTuning((line) => terminal.error(`${line}\n`));
   const [record] = records;
   if (record === undefined) return;
   if (flags.json) terminal.out(`${JSON.stringify(runSummary(record), null, 2)}\n`);
