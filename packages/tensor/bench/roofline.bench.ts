@@ -155,7 +155,7 @@ function cases(isLarge: boolean): Case[] {
 
   const elements = isLarge ? 2 ** 25 : 2 ** 20;
   const [tall, wide] = isLarge ? [8192, 4096] : [1024, 1024];
-  const [tokens, features] = isLarge ? [16_384, 1024] : [1024, 512];
+  const [tokens, features] = isLarge ? [32_768, 1024] : [1024, 512];
   const [sequences, length, heads, width] = isLarge ? [8, 1024, 8, 64] : [2, 128, 4, 32];
   const lines = (name: string, fn: Case["fn"], shape: readonly number[], written: number): Case => {
     const size = shape.reduce((product, own) => product * own, 1);
@@ -376,7 +376,8 @@ async function timeKernel(
 }
 
 function copyKernel(workgroupSize: number, vectors: number): PipelineSpec {
-  const line = (index: number) => `  result[base + ${index * workgroupSize}u] = source[base + ${index * workgroupSize}u];`;
+  const line = (index: number) =>
+    `  result[base + ${index * workgroupSize}u] = source[base + ${index * workgroupSize}u];`;
   return {
     label: `copy_${vectors}`,
     workgroupSize: [workgroupSize],
