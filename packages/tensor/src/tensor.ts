@@ -412,17 +412,18 @@ export class Tensor {
     const count = this.#axes("mean", options.axis).reduce((product, axis) => product * (this.shape[axis] as number), 1);
     return inF32(this.#requireFloat("mean"), (x) => x.sum(options).mul(1 / count));
   }
-  /** The mean squared deviation from the mean, computed in two passes; `correction` 1 gives the sample variance. */
+  /** The mean squared deviation from the mean; nothing cancels. `correction` 1 gives the sample variance. */
   variance({ axis, keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {}): Tensor {
     const axes = this.#axes("variance", axis);
     const count = axes.reduce((product, own) => product * (this.shape[own] as number), 1);
-    return inF32(this.#requireFloat("variance"), (x) => {
-      const deviation = x.sub(x.mean({ axis: axes, keepDims: true }));
-      return deviation
-        .square()
-        .sum({ axis: axes, keepDims })
-        .mul(1 / (count - correction));
-    });
+    return inF32(this.#requireFloat("variance"), (x) =>
+      x.squaredDeviations({ axis: axes, keepDims }).mul(1 / (count - correction)),
+    );
+  }
+  /** Σ (x - mean)² over axes, with the mean over the same axes; one pass over memory however many elements there are. */
+  squaredDeviations(options: ReduceOptions = {}): Tensor {
+    const none = this.#axes("squaredDeviations", options.axis).length === 0;
+    return none ? this.#requireFloat("squaredDeviations").zerosLike() : this.#reduce(p.squaredDeviations, options);
   }
   /** log Σ exp(x), without overflow. */
   logSumExp({ axis, keepDims = false }: ReduceOptions = {}): Tensor {

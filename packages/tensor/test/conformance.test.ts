@@ -131,7 +131,9 @@ function boundOf(
   if (moves && dtype === "f32") return () => 0;
   const options: ToleranceOptions = { dtype, ulp: errorOf[name] ?? 0 };
   if (!summing.has(name)) {
-    const { relative, absolute } = tolerance({ ...options, terms: name === "prod" ? termsOf(primitive, output) : 1 });
+    // Squares of deviations are positive, and an error of the mean enters squared.
+    const terms = name === "prod" || name === "squaredDeviations" ? termsOf(primitive, output) + 4 : 1;
+    const { relative, absolute } = tolerance({ ...options, terms });
     return (expected) => absolute + relative * Math.abs(expected);
   }
   const absolutes = held.map((array) =>

@@ -14,6 +14,7 @@ import { freeAxes } from "../primitives/dot";
 import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { delinearize, type Index, linearize, variableIndex } from "../view";
+import { areFewRows, longestRowOf } from "./split-reduction";
 import type { CompileTarget } from "./target";
 
 /** How a member of a cluster is computed in the space of the cluster. */
@@ -195,7 +196,7 @@ function virtualElementwise(node: Tensor, isStored: (node: Tensor) => boolean): 
 }
 
 /** The stored nodes and leaves that computing `node` reads. */
-function findReads(node: Tensor, isStored: (node: Tensor) => boolean): Set<Tensor> {
+export function findReads(node: Tensor, isStored: (node: Tensor) => boolean): Set<Tensor> {
   const reads = new Set<Tensor>();
   const seen = new Set<Tensor>();
   const pending = [...node.inputs];
@@ -234,7 +235,7 @@ function findGroup(
   const related = groups.filter((group) => producers.has(group)).sort((a, b) => b.size - a.size);
   const siblings = groups.filter((group) => !producers.has(group) && sharesLoop(group, node, reads));
   for (const group of [...related, ...siblings]) {
-    const member = memberIn(group, node);
+    const member = memberIn(group, node, target);
     if (member === undefined || !fitsBindings(group, node, reads, target)) continue;
     if (dependsThrough(group, reads, groupOf)) continue;
     if (!readsOwnElements(group, member, isStored)) continue;
@@ -264,7 +265,7 @@ function sharesLoop(group: Group, node: Tensor, reads: ReadonlySet<Tensor>): boo
 const groupTerms = (group: Group): number =>
   Math.max(...group.members.map(({ node }) => (loweringOf(node, "reduction") ? (node.inputs[0] as Tensor).size : 0)));
 
-function memberIn(group: Group, node: Tensor): Member | undefined {
+function memberIn(group: Group, node: Tensor, target: CompileTarget): Member | undefined {
   if (group.members[0]?.kind === "kernel") return undefined;
   const isContraction = group.members[0]?.kind === "contraction";
   if (loweringOf(node, "reduction")) {
@@ -272,8 +273,7 @@ function memberIn(group: Group, node: Tensor): Member | undefined {
   }
   if (node.size === group.size) return { kind: "element", node };
   if (!group.members.some((member) => member.kind === "reduction")) return undefined;
-  // One invocation runs the loop: long rows are worth it only where there are many of them.
-  if (node.size / group.size > longestRow && group.size < 64) return undefined;
+  if (!canWriteRows(group.size, node.size / group.size, target)) return undefined;
   if (group.size === 1) return { kind: "loop", node, split: 0 };
   let leading = 1;
   for (const [axis, extent] of node.shape.entries()) {
@@ -281,6 +281,12 @@ function memberIn(group: Group, node: Tensor): Member | undefined {
     if (leading === group.size && node.size > leading) return { kind: "loop", node, split: axis + 1 };
   }
   return undefined;
+}
+
+/** Long rows in one kernel with their reductions are worth it only where there are many of them. */
+function canWriteRows(rows: number, length: number, target: CompileTarget): boolean {
+  if (target.lanesPerRow <= 1) return length <= longestRow || rows >= 64;
+  return length < longestRowOf(target) || !areFewRows(rows, target);
 }
 
 function fitsBindings(group: Group, node: Tensor, reads: ReadonlySet<Tensor>, target: CompileTarget): boolean {
@@ -435,7 +441,7 @@ const loopVariablesOf = (member: Member): Index[] =>
   loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
 
 /** Does `test` hold for every stored node of interest that the member reads, at the coordinates at which it is read? */
-function everyRead(
+export function everyRead(
   member: Member,
   position: Index,
   isStored: (node: Tensor) => boolean,

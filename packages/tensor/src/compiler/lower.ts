@@ -1,6 +1,7 @@
 import { contractionKernel } from "../kernels/contraction.wgsl";
 import type { KernelPart, KernelTensors } from "../kernels/kernel";
 import { mapKernel } from "../kernels/map.wgsl";
+import { rowsKernel } from "../kernels/rows.wgsl";
 import { writtenKernel } from "../kernels/written";
 import type { Cluster } from "./fuse";
 import type { CompileTarget } from "./target";
@@ -13,6 +14,6 @@ export function lower(cluster: Cluster, tensors: KernelTensors, target: CompileT
     case "kernel":
       return writtenKernel(cluster, tensors, target);
     default:
-      return mapKernel(cluster, tensors, target);
+      return rowsKernel(cluster, tensors, target) ?? mapKernel(cluster, tensors, target);
   }
 }

@@ -120,7 +120,7 @@ const coordinatesOf = (node: Tensor) =>
   node.shape.map((extent, axis) => variableIndex(`c${axis}`, 0, Math.max(0, extent - 1)));
 
 /** What a reduction over no elements gives; extremes of nothing are refused when the graph is built. */
-const emptyValues = { sum: 0, prod: 1, max: 0, min: 0, argmax: 0, argmin: 0 } as const;
+const emptyValues = { sum: 0, prod: 1, max: 0, min: 0, argmax: 0, argmin: 0, deviations: 0 } as const;
 
 function emptyToConstant(node: Tensor): Tensor | undefined {
   const { kind } = node.primitive.lowering;

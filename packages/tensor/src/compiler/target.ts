@@ -27,6 +27,8 @@ export interface CompileTarget {
   readonly isSoftware: boolean;
   /** Invocations that keep the machine busy; less parallel work than this is split further. */
   readonly invocations: number;
+  /** Most invocations that compute one result of a reduction together; 1 where barriers cost more than they gain. */
+  readonly lanesPerRow: number;
   /** Result elements that one load of an operand of a contraction serves, per side: how often operands are read. */
   readonly operandReuse: number;
   /** Vectors of eight or more elements on a CPU: tall tiles of results keep them busy. */
@@ -103,6 +105,7 @@ function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): C
   return {
     isSoftware,
     invocations: isSoftware ? 64 : 16_384,
+    lanesPerRow: isSoftware ? 1 : Math.min(256, limits.maxComputeInvocationsPerWorkgroup),
     operandReuse: isSoftware ? 4 : 32,
     likesTallTiles: isSoftware && adapter.subgroupMinSize >= 8,
     keepsLoops: isSoftware,

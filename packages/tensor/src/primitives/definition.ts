@@ -101,8 +101,11 @@ export interface WrittenKernel {
   readonly flops: number;
 }
 
-/** An associative operation on values, or on values with their positions. */
-export type Combine = "sum" | "prod" | "max" | "min" | "argmax" | "argmin";
+/**
+ * An associative operation on values, or on values with their positions. The squared deviations from the mean are
+ * associative together with counts and means; no kernel has them: compiler/split-reduction.ts writes them as sums.
+ */
+export type Combine = "sum" | "prod" | "max" | "min" | "argmax" | "argmin" | "deviations";
 
 export interface RuleContext<P> {
   readonly inputs: readonly Tensor[];

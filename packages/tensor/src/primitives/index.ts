@@ -31,7 +31,7 @@ export { dot } from "./dot";
 export { gather, scatterSum } from "./gather";
 export { full, identity, iota, placeholder, source, stopGradient } from "./leaf";
 export { expand, flip, pad, permute, reshape, slice, unwindowed, windowed } from "./movement";
-export { argmax, argmin, max, min, prod, sum } from "./reduce";
+export { argmax, argmin, max, min, prod, squaredDeviations, sum } from "./reduce";
 export { select } from "./select";
 export {
   abs,

@@ -96,6 +96,47 @@ export const sum = reduction({
   jvp: ([tangent], { params }) => (tangent ? tangent.sum({ axis: params.axes }) : null),
 });
 
+const averageOf = (values: Float64Array): number => values.reduce((total, value) => total + value, 0) / values.length;
+
+const sumOfDeviations = reduction({
+  name: "squaredDeviations",
+  combine: "deviations",
+  empty: 0,
+  fold(values) {
+    const mean = averageOf(values);
+    return values.reduce((total, value) => total + (value - mean) ** 2, 0);
+  },
+  vjp: (cotangent, { inputs, params }) => {
+    const x = inputs[0] as Tensor;
+    return [restore(cotangent, params.axes, x.shape).mul(deviations(x, params.axes)).mul(2)];
+  },
+  jvp: ([tangent], { inputs, params }) =>
+    tangent
+      ? tangent
+          .mul(deviations(inputs[0] as Tensor, params.axes))
+          .sum({ axis: params.axes })
+          .mul(2)
+      : null,
+});
+
+const deviations = (x: Tensor, axes: readonly number[]): Tensor => x.sub(x.mean({ axis: axes, keepDims: true }));
+
+/**
+ * Σ (x - mean)², with the mean over the same axes. One operation rather than a composition, because the compiler knows a
+ * way to compute it in one pass (compiler/split-reduction.ts), and because its derivative 2 (x - mean) does not go
+ * through the mean, whose share cancels.
+ */
+export const squaredDeviations: Primitive<ReduceParams> = {
+  ...sumOfDeviations,
+  shape(inputs, params) {
+    const { dtype } = inputs[0] as Aval;
+    if (!isFloat(dtype)) {
+      throw new DTypeError(`squaredDeviations: takes floats, got ${dtype}. Cast first: x.cast("f32").`);
+    }
+    return sumOfDeviations.shape(inputs, params);
+  },
+};
+
 /** True at the first position, in row-major order over the reduced axes, where the extreme value is attained. */
 function firstAttained(x: Tensor, axes: readonly number[], find: "argmax" | "argmin"): Tensor {
   const kept = x.shape.flatMap((_, axis) => (axes.includes(axis) ? [] : [axis]));
