@@ -2,11 +2,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { evaluate } from "../src/compiler/evaluate";
 import { compile, logSoftmax, softmax, standardize, type Tensor, tensor } from "../src/index";
-import { evaluateReference, expectClose, type NdArray } from "../src/testing";
+import { evaluateReference, expectClose, type NdArray, retarget } from "../src/testing";
 import { useDevice } from "./device";
 
 // The kernels in which lanes share a row: what GPUs run, here on whatever adapter there is.
-const device = useDevice({ isSoftware: false });
+// Compilers of CPU adapters are quicker with loops that they cannot unroll.
+const gpu = { isSoftware: false, keepsLoops: true };
+const device = useDevice(gpu);
 const slow = 240_000;
 const unit = 2 ** -24;
 
@@ -133,7 +135,7 @@ describe("axes in the middle, several axes, and views", () => {
         { label: "softmax over the middle", output: softmax(x, { axis: 1 }), roundoffs: 100 },
         {
           label: "gathered rows",
-          output: x.gather(tensor([1, 0, 69]), { axis: 1 }).max({ axis: [1, 3] }),
+          output: x.gather(tensor(Int32Array.of(1, 0, 69)), { axis: 1 }).max({ axis: [1, 3] }),
           roundoffs: 0,
         },
       ]);
@@ -144,7 +146,7 @@ describe("axes in the middle, several axes, and views", () => {
   it(
     "of any shape",
     async () => {
-      const shapes = fc.array(fc.constantFrom(1, 2, 3, 4, 8, 17, 33, 64, 67), { minLength: 1, maxLength: 4 });
+      const shapes = fc.array(fc.constantFrom<number[]>(1, 2, 3, 4, 8, 17, 33, 64, 67), { minLength: 1, maxLength: 4 });
       const drawn = fc.tuple(
         shapes.filter((shape) => shape.reduce((a, b) => a * b, 1) <= 20_000),
         fc.nat(15),
@@ -244,13 +246,18 @@ describe("rows with several members", () => {
   it(
     "use more accumulators than workgroup memory has room for",
     async () => {
-      const x = values([160, 64], 9);
-      const outputs = [1, 2, 3, 4, 5, 6].map((power) => x.mul(power).sum({ axis: 0 }));
-      const extremes = [x.max({ axis: 0 }), x.argmax({ axis: 0 }), x.min({ axis: 0 }), x.argmin({ axis: 0 })];
-      await check([
-        ...outputs.map((output, index) => ({ label: `sum ${index}`, output, roundoffs: 400, magnitude: 6 })),
-        ...extremes.map((output, index) => ({ label: `extreme ${index}`, output, roundoffs: 0 })),
-      ]);
+      const x = values([70, 33], 9);
+      const outputs = [1, 2, 3].map((power) => x.mul(power).sum({ axis: 0 }));
+      try {
+        retarget(device(), { ...gpu, maxWorkgroupBytes: 2048 });
+        await check([
+          ...outputs.map((output, index) => ({ label: `sum ${index}`, output, roundoffs: 80, magnitude: 210 })),
+          { label: "largest", output: x.max({ axis: 0 }), roundoffs: 0 },
+          { label: "position", output: x.argmax({ axis: 0 }), roundoffs: 0 },
+        ]);
+      } finally {
+        retarget(device(), gpu);
+      }
     },
     slow,
   );
