@@ -49,7 +49,7 @@ function partsFor(results: number, terms: number, target: CompileTarget): number
 }
 
 function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefined {
-  if (loweringOf(node, "contraction") === undefined) return undefined;
+  if (loweringOf(node, "contraction") === undefined || target.without?.includes("parallelize")) return undefined;
   const [a, b] = node.inputs as [Tensor, Tensor];
   const { batch, contract } = node.params as DotParams;
   const extents = contract[0].map((axis) => a.shape[axis] as number);

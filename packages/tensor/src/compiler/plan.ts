@@ -48,7 +48,7 @@ export function makePlan(
   replaces: readonly (Tensor | undefined)[],
   target: CompileTarget,
 ): Plan {
-  const simple = copyMovedLeaves(prepare(outputs, target), replaces);
+  const simple = copyMovedLeaves(parallelize(simplify(outputs, target), target), replaces);
   checkTarget(simple, target);
   const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
   const fusion = fuse(computed, target);
@@ -81,11 +81,6 @@ export function makePlan(
     resultBytes: results.bytes,
     fusion,
   };
-}
-
-function prepare(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
-  const simple = simplify(outputs, target);
-  return target.without?.includes("parallelize") ? simple : parallelize(simple, target);
 }
 
 /** A leaf that takes the place of another one is copied by a kernel first: the two might trade places. */

@@ -171,7 +171,8 @@ export class ReductionSplitter {
 
   /** How many parts: enough invocations, bounded sums, no crumbs. */
   #partsFor(input: Tensor, axes: readonly number[], hasDeviations: boolean): number {
-    const { invocations, lanesPerRow } = this.#target;
+    const { invocations, lanesPerRow, without } = this.#target;
+    if (without?.includes("parallelize")) return 1;
     const terms = termsOf(input, axes);
     const results = Math.max(1, input.size / Math.max(1, terms));
     if (lanesPerRow <= 1) {

@@ -40,7 +40,7 @@ import {
   substitute,
   variableIndex,
 } from "../view";
-import { bindingSlots, bytesOf, type Kernel, type KernelTensors, kernelText, makeEmitter, splitGrid } from "./kernel";
+import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
 
 /** How the work of a cluster is spread over a workgroup. */
 interface Layout {
@@ -67,7 +67,7 @@ const shortRow = 32;
 const shortRun = 8;
 
 /** @returns undefined where one invocation per element does as well. */
-export function rowsKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): Kernel | undefined {
+export function rowsKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): KernelPart | undefined {
   const layout = chooseLayout(cluster, tensors, target);
   if (layout === undefined) return undefined;
   const slots = bindingSlots(tensors);
@@ -78,19 +78,14 @@ export function rowsKernel(cluster: Cluster, tensors: KernelTensors, target: Com
   const emitter = makeEmitter(tensors, slots, isVector);
   const drawing = new Drawing(emitter, cluster, tensors, layout, target);
   drawing.draw();
-  const workgroupSize = layout.lanes * layout.elements;
-  const statements = { ...emitter.statements(), declarations: drawing.declarations() };
-  const { code, uniforms } = kernelText(slots, statements, isVector, [workgroupSize]);
+  const declarations = drawing.declarations();
   return {
-    spec: {
-      label: labelOf(cluster, layout),
-      code,
-      workgroupSize: [workgroupSize],
-      bindings: slots.map(({ access }) => access),
-      uniforms,
-    },
-    bindings: slots.map((slot) => slot.tensors),
-    workgroups: splitGrid(drawing.workgroups, target),
+    label: labelOf(cluster, layout),
+    slots,
+    vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
+    statements: { ...emitter.statements(), declarations },
+    workgroupSize: layout.lanes * layout.elements,
+    workgroups: drawing.workgroups,
     flops: cluster.members.reduce((sum, member) => sum + cluster.size * sizeOf(loopExtents(member)), 0),
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };
