@@ -4,9 +4,11 @@ import {
   concat,
   DTypeError,
   definePrimitive,
+  equationsBetween,
   formatShape,
   isFloat,
   placeholder,
+  pullback,
   ShapeError,
   sameShape,
   Tensor,
@@ -16,7 +18,6 @@ import {
 } from "@thalweg/tensor";
 import { flattenTensors, nameArgument, nameResult } from "./arguments";
 import { vmap } from "./vmap";
-import { equationsBetween, pullback } from "./walk";
 
 /** What a rule may use: the arguments of the call and its result. */
 export interface CustomRuleContext<A extends readonly unknown[], R> {

@@ -4,12 +4,12 @@ import {
   formatShape,
   identity,
   isFloat,
+  pullback,
   ShapeError,
   Tensor,
   treeUnflatten,
 } from "@thalweg/tensor";
 import { describeValue, type FlatTensors, flattenTensors, nameArgument, requireFloatArguments } from "./arguments";
-import { pullback } from "./walk";
 
 /** Which arguments a derivative is taken with respect to: one position, or several. */
 export type ArgumentNumbers = number | readonly number[];

@@ -1,7 +1,18 @@
-import { eye, type MapLeaves, placeholder, sizeOf, type Tensor, treeUnflatten, zeros } from "@thalweg/tensor";
+import {
+  equationsBetween,
+  eye,
+  type MapLeaves,
+  placeholder,
+  pullback,
+  pushForward,
+  replayBatched,
+  sizeOf,
+  type Tensor,
+  treeUnflatten,
+  zeros,
+} from "@thalweg/tensor";
 import { flattenResult } from "./arguments";
 import { selectArguments } from "./grad";
-import { equationsBetween, pullback, pushForward, replayBatched } from "./walk";
 
 /** Options of {@link jacobian}. */
 export interface JacobianOptions<N extends number = number> {

@@ -1,6 +1,5 @@
-import { identity, type Tensor, treeUnflatten } from "@thalweg/tensor";
+import { identity, pushForward, type Tensor, treeUnflatten } from "@thalweg/tensor";
 import { flattenLike, flattenResult, flattenTensors, nameArgument, requireFloatArguments } from "./arguments";
-import { pushForward } from "./walk";
 
 /**
  * The value of `f` and its derivative along a direction (forward mode).

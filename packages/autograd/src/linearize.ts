@@ -1,6 +1,13 @@
-import { identity, placeholder, type Tensor, treeUnflatten } from "@thalweg/tensor";
+import {
+  equationsBetween,
+  identity,
+  placeholder,
+  pushForward,
+  replay,
+  type Tensor,
+  treeUnflatten,
+} from "@thalweg/tensor";
 import { flattenLike, flattenResult, flattenTensors, nameArgument, requireFloatArguments } from "./arguments";
-import { equationsBetween, pushForward, replay } from "./walk";
 
 /**
  * The value of `f` and its derivative as a linear map of the tangents. Cheaper than {@link jvp} for several directions

@@ -1,4 +1,4 @@
-import { identity, type Tensor, treeUnflatten } from "@thalweg/tensor";
+import { identity, pullback, type Tensor, treeUnflatten } from "@thalweg/tensor";
 import {
   flattenLike,
   flattenResult,
@@ -7,7 +7,6 @@ import {
   nameResult,
   requireFloatArguments,
 } from "./arguments";
-import { pullback } from "./walk";
 
 /**
  * The value of `f` and the map from cotangents of its result to cotangents of its arguments (reverse mode).

@@ -1,8 +1,11 @@
 import {
   ArgumentError,
+  type Equation,
+  equationsBetween,
   formatShape,
   normalizeAxis,
   placeholder,
+  replayBatched,
   ShapeError,
   Tensor,
   type TreePath,
@@ -10,7 +13,6 @@ import {
   treeUnflatten,
 } from "@thalweg/tensor";
 import { flattenTensors, nameArgument, nameResult } from "./arguments";
-import { type Equation, equationsBetween, replayBatched } from "./walk";
 
 /** An axis for every leaf of a tree, or null for none; one entry may stand for a whole subtree. */
 export type AxisTree = number | null | readonly AxisTree[] | { readonly [name: string]: AxisTree };
@@ -74,7 +76,7 @@ export function vmap<A extends readonly unknown[], R>(
       return treeUnflatten(output.structure, results) as R;
     } finally {
       // Nobody can compute what is made of arguments that have no elements; whoever kept it is told so.
-      for (const tensor of [...roots, ...equations.map(({ output }) => output)]) {
+      for (const tensor of [...roots, ...equations.flatMap(({ outputs }) => outputs)]) {
         tensor.retire(
           "let go with the vmap in which it stood for one example (return from the function what you need)",
         );

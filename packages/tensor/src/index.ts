@@ -52,6 +52,7 @@ export {
   ThalwegError,
   UnsupportedError,
 } from "./errors";
+export { type Equation, equationsBetween, pullback, pushForward, replay, replayBatched } from "./graph/walk";
 export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";
 export {

@@ -70,6 +70,8 @@ export type Lowering<P> =
       readonly kind: "kernel";
       kernel(inputs: readonly Aval[], output: Aval, params: P, target: CompileTarget): WrittenKernel;
     }
+  /** A graph that is run several times; see loops/loop.ts. */
+  | { readonly kind: "loop" }
   /** Written in other primitives; expanded before anything else happens. */
   | { readonly kind: "composite"; expand(inputs: readonly Tensor[], params: P): Tensor };
 
@@ -165,6 +167,30 @@ export interface Primitive<P = unknown> {
   batch(inputs: readonly Tensor[], context: BatchContext<P>): Tensor;
   /** A random valid case, for the suites that run over all primitives. */
   sample(draw: Draw): Sample<P>;
+  /** For primitives whose nodes are results of one computation: the rules that see all of them together. */
+  readonly joint?: JointRules<P>;
+}
+
+/** Nodes of one computation on the same inputs, made one after the other. */
+export interface JointContext<P> {
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  /** One per output. */
+  readonly params: readonly P[];
+}
+
+/**
+ * Rules for several results of one computation: one cotangent, tangent and batched result per output, null for zero.
+ */
+export interface JointRules<P> {
+  /** The same object for all results of one computation. */
+  computation(params: P): object;
+  vjp(cotangents: readonly (Tensor | null)[], context: JointContext<P>): readonly (Tensor | null)[];
+  jvp(tangents: readonly (Tensor | null)[], context: JointContext<P>): readonly (Tensor | null)[];
+  batch(
+    inputs: readonly Tensor[],
+    context: { readonly batched: readonly boolean[]; readonly params: readonly P[]; readonly size: number },
+  ): readonly Tensor[];
 }
 
 /** Types a record; all fields are required, so that a missing rule is a compile error. */

@@ -1,14 +1,23 @@
-import { apply, formatShape, invariant, isFloat, type Primitive, sameShape, type Tensor } from "@thalweg/tensor";
+/**
+ * Walks over graphs that apply the rules of primitives: reverse mode, forward mode, batching. The transformations of
+ * packages/autograd are made of them, and so are the rules of loops, whose bodies are graphs.
+ */
+import { isFloat } from "../dtype";
+import { formatShape, invariant } from "../errors";
+import type { Primitive } from "../primitives/definition";
+import { sameShape } from "../shape";
+import { apply, type Tensor } from "../tensor";
 
 /**
  * One applied primitive. Noted when a transformation looks at the graph, because a node that is realised later lets
- * its inputs go.
+ * its inputs go. Results of one joint computation (see {@link Primitive.joint}) are one equation.
  */
 export interface Equation {
-  readonly output: Tensor;
+  readonly outputs: readonly Tensor[];
   readonly primitive: Primitive;
   readonly inputs: readonly Tensor[];
-  readonly params: unknown;
+  /** One per output. */
+  readonly params: readonly unknown[];
 }
 
 /** Derivatives flow through floats only: integers and booleans are constant almost everywhere. */
@@ -39,12 +48,45 @@ export function equationsBetween(
   const equations: Equation[] = [];
   for (const output of [...reached].sort((a, b) => a.id - b.id)) {
     const { primitive, inputs, params } = output;
-    if (follows(output) && inputs.some((input) => dependent.has(input))) {
-      dependent.add(output);
-      equations.push({ output, primitive, inputs, params });
-    }
+    if (!follows(output) || !inputs.some((input) => dependent.has(input))) continue;
+    dependent.add(output);
+    const before = equations.at(-1);
+    if (before !== undefined && isSameComputation(before, output)) {
+      equations[equations.length - 1] = {
+        ...before,
+        outputs: [...before.outputs, output],
+        params: [...before.params, params],
+      };
+    } else equations.push({ outputs: [output], primitive, inputs, params: [params] });
   }
   return equations;
+}
+
+function isSameComputation(before: Equation, output: Tensor): boolean {
+  const { joint } = before.primitive;
+  return (
+    joint !== undefined &&
+    output.primitive === before.primitive &&
+    joint.computation(output.params) === joint.computation(before.params[0]) &&
+    output.inputs.length === before.inputs.length &&
+    output.inputs.every((input, index) => input === before.inputs[index])
+  );
+}
+
+function applyVjp(
+  { primitive, inputs, outputs, params }: Equation,
+  cotangents: readonly (Tensor | null)[],
+): readonly (Tensor | null)[] {
+  if (primitive.joint) return primitive.joint.vjp(cotangents, { inputs, outputs, params });
+  return primitive.vjp(cotangents[0] as Tensor, { inputs, output: outputs[0] as Tensor, params: params[0] });
+}
+
+function applyJvp(
+  { primitive, inputs, outputs, params }: Equation,
+  tangents: readonly (Tensor | null)[],
+): readonly (Tensor | null)[] {
+  if (primitive.joint) return primitive.joint.jvp(tangents, { inputs, outputs, params });
+  return [primitive.jvp(tangents, { inputs, output: outputs[0] as Tensor, params: params[0] })];
 }
 
 /** Maps cotangents of the outputs to cotangents of the roots; null is zero. */
@@ -56,7 +98,7 @@ export type Pullback = (cotangents: readonly (Tensor | null)[]) => (Tensor | nul
  */
 export function pullback(roots: readonly Tensor[], outputs: readonly Tensor[]): Pullback {
   const equations = equationsBetween(roots, outputs, carriesDerivative);
-  const active = new Set([...roots, ...equations.map(({ output }) => output)]);
+  const active = new Set([...roots, ...equations.flatMap((equation) => equation.outputs)]);
   return (cotangents) => {
     const flowing = new Map<Tensor, Tensor>();
     const accumulate = (tensor: Tensor, cotangent: Tensor): void => {
@@ -68,11 +110,12 @@ export function pullback(roots: readonly Tensor[], outputs: readonly Tensor[]): 
       if (cotangent && active.has(output)) accumulate(output, cotangent);
     });
     for (let position = equations.length - 1; position >= 0; position--) {
-      const { output, primitive, inputs, params } = equations[position] as Equation;
-      const cotangent = flowing.get(output);
-      if (cotangent === undefined) continue;
-      flowing.delete(output);
-      const results = primitive.vjp(cotangent, { inputs, output, params });
+      const equation = equations[position] as Equation;
+      const { primitive, inputs } = equation;
+      const incoming = equation.outputs.map((output) => flowing.get(output) ?? null);
+      if (incoming.every((cotangent) => cotangent === null)) continue;
+      for (const output of equation.outputs) flowing.delete(output);
+      const results = applyVjp(equation, incoming);
       inputs.forEach((input, index) => {
         const result = results[index];
         if (!result || !active.has(input)) return;
@@ -95,13 +138,16 @@ export function pushForward(
     const tangent = tangents[index];
     if (tangent) flowing.set(root, tangent);
   });
-  for (const { output, primitive, inputs, params } of equationsBetween(roots, outputs, carriesDerivative)) {
-    const incoming = inputs.map((input) => flowing.get(input) ?? null);
+  for (const equation of equationsBetween(roots, outputs, carriesDerivative)) {
+    const incoming = equation.inputs.map((input) => flowing.get(input) ?? null);
     if (incoming.every((tangent) => tangent === null)) continue;
-    const tangent = primitive.jvp(incoming, { inputs, output, params });
-    if (tangent === null) continue;
-    checkRule(primitive, "jvp", tangent, output);
-    flowing.set(output, tangent);
+    const outgoing = applyJvp(equation, incoming);
+    for (const [index, output] of equation.outputs.entries()) {
+      const tangent = outgoing[index];
+      if (!tangent) continue;
+      checkRule(equation.primitive, "jvp", tangent, output);
+      flowing.set(output, tangent);
+    }
   }
   return outputs.map((output) => flowing.get(output) ?? null);
 }
@@ -122,15 +168,9 @@ export function replay(
 ): Tensor[] {
   const replaced = new Map<Tensor, Tensor>();
   roots.forEach((root, index) => replaced.set(root, values[index] as Tensor));
-  for (const { output, primitive, inputs, params } of equations) {
-    replaced.set(
-      output,
-      apply(
-        primitive,
-        inputs.map((input) => replaced.get(input) ?? input),
-        params,
-      ),
-    );
+  for (const { outputs: own, primitive, inputs, params } of equations) {
+    const operands = inputs.map((input) => replaced.get(input) ?? input);
+    for (const [index, output] of own.entries()) replaced.set(output, apply(primitive, operands, params[index]));
   }
   return outputs.map((output) => replaced.get(output) ?? output);
 }
@@ -148,17 +188,21 @@ export function replayBatched(
 ): (Tensor | null)[] {
   const replaced = new Map<Tensor, Tensor>();
   roots.forEach((root, index) => replaced.set(root, values[index] as Tensor));
-  for (const { output, primitive, inputs, params } of equations) {
+  for (const { outputs: own, primitive, inputs, params } of equations) {
     const batched = inputs.map((input) => replaced.has(input));
-    const result = primitive.batch(
-      inputs.map((input) => replaced.get(input) ?? input),
-      { batched, params, size, bind: (operands, own) => apply(primitive, operands, own) },
-    );
-    invariant(
-      sameShape(result.shape, [size, ...output.shape]) && result.dtype === output.dtype,
-      `the batching rule of ${primitive.name} gave ${formatShape(result.shape)} for ${size} times ${formatShape(output.shape)}`,
-    );
-    replaced.set(output, result);
+    const operands = inputs.map((input) => replaced.get(input) ?? input);
+    const bind = (given: readonly Tensor[], chosen: unknown) => apply(primitive, given, chosen);
+    const results = primitive.joint
+      ? primitive.joint.batch(operands, { batched, params, size })
+      : [primitive.batch(operands, { batched, params: params[0], size, bind })];
+    for (const [index, output] of own.entries()) {
+      const result = results[index] as Tensor;
+      invariant(
+        sameShape(result.shape, [size, ...output.shape]) && result.dtype === output.dtype,
+        `the batching rule of ${primitive.name} gave ${formatShape(result.shape)} for ${size} times ${formatShape(output.shape)}`,
+      );
+      replaced.set(output, result);
+    }
   }
   return outputs.map((output) => replaced.get(output) ?? null);
 }
