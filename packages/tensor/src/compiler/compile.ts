@@ -50,6 +50,9 @@ export interface ProgramStatistics {
   readonly bytesLowerBound: number;
   readonly kernels: readonly {
     readonly label: string;
+    /** How often one call runs it: 1 outside of loops. */
+    readonly runs: number;
+    /** Of one run, as the bytes. */
     readonly flops: number;
     readonly bytes: number;
     readonly workgroups: readonly number[];
@@ -149,8 +152,8 @@ export function compile<A extends readonly unknown[], R>(
       const rows = trace.plan.kernels.map(({ spec, flops, bytes }, index) => ({
         label: spec.label,
         ns: times[index] ?? Number.NaN,
-        flops,
-        bytes,
+        flops: flops * (trace.executable.runs[index] as number),
+        bytes: bytes * (trace.executable.runs[index] as number),
       }));
       return { result: result as R, rows };
     },
@@ -435,12 +438,13 @@ class Trace {
     const state = [...this.#slots.keys()].reduce((sum, leaf) => sum + alignUp(bindingBytes(leaf)), 0);
     const arenas = memory.arenas.reduce((sum, bytes) => sum + bytes, 0);
     return {
-      dispatches: kernels.length,
+      dispatches: this.executable.dispatches,
       submits: 1,
       bytesPeak: arenas + state + 2 * resultBytes,
       bytesLowerBound: memory.lowerBound + state + resultBytes,
-      kernels: kernels.map(({ spec, flops, bytes, workgroups }) => ({
+      kernels: kernels.map(({ spec, flops, bytes, workgroups }, index) => ({
         label: spec.label,
+        runs: this.executable.runs[index] as number,
         flops,
         bytes,
         workgroups,

@@ -13,6 +13,7 @@ import { type ExpressionContext, loweringOf } from "../primitives/definition";
 import type { Tensor } from "../tensor";
 import {
   type Atom,
+  addIndex,
   constantIndex,
   dependsOn,
   divideIndex,
@@ -53,6 +54,8 @@ export interface EmitterOptions {
   readonly isVector: (node: Tensor) => boolean;
   /** Do loops stay loops, whatever the driver would make of them? See {@link CompileTarget.keepsLoops}. */
   readonly keepsLoops?: boolean;
+  /** Where the elements of a result begin in its buffer; default 0. */
+  readonly offset?: (node: Tensor) => Index | undefined;
   /** Told of every load: the position in the node, and whether it is read under a guard. */
   readonly onLoad?: (position: Index, isGuarded: boolean) => void;
 }
@@ -387,8 +390,14 @@ export class Emitter {
     return { code: this.#bind("v", code, depth), width, dtype: node.dtype, depth };
   }
 
+  #placed(node: Tensor, position: Index): Index {
+    const offset = this.#options.offset?.(node);
+    return offset === undefined ? position : addIndex(position, offset);
+  }
+
   /** Writes a value to the element (or, with a lane in the position, to the four elements) of a stored node. */
-  store(node: Tensor, position: Index, value: Value, condition?: string): void {
+  store(node: Tensor, inside: Index, value: Value, condition?: string): void {
+    const position = this.#placed(node, inside);
     const name = this.#options.bufferName(node);
     const isWide = dependsOn(position, laneName);
     const start = isWide ? substitute(position, new Map([[laneName, constantIndex(0)]])) : position;
@@ -411,7 +420,8 @@ export class Emitter {
   }
 
   /** Scalar stores of the lanes of a vector for which `limit` allows it: the ragged end of a row. */
-  storeLanes(node: Tensor, position: Index, value: Value, lanes: number, condition?: string): void {
+  storeLanes(node: Tensor, inside: Index, value: Value, lanes: number, condition?: string): void {
+    const position = this.#placed(node, inside);
     const name = this.#options.bufferName(node);
     for (let lane = 0; lane < lanes; lane++) {
       const part = value.width === 4 ? `${value.code}[${lane}]` : value.code;

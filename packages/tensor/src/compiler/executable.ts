@@ -3,13 +3,14 @@
  * only encodes a fixed list of dispatches.
  */
 import type { Storage } from "../device/buffer-pool";
-import type { BindingRange, Device } from "../device/device";
+import { type BindingRange, type Device, iterationStride } from "../device/device";
 import { TimestampProfiler } from "../device/profiler";
 import { invariant, OutOfMemoryError } from "../errors";
 import type { Kernel } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
+import { deepestLoop } from "./loops";
 import type { Plan } from "./plan";
-import { alignUp, tensorBytes } from "./plan-memory";
+import { alignUp, type LoopRange, tensorBytes } from "./plan-memory";
 
 /** Where the data of one run are. */
 export interface Bindings {
@@ -19,6 +20,26 @@ export interface Bindings {
   readonly results: Storage | undefined;
 }
 
+/** A kernel by its number, or a loop over kernels and loops. */
+type Item = number | { readonly loop: LoopRange; readonly items: readonly Item[] };
+
+/** The kernels from one number up to another one, with those of loops inside of them. */
+function nest(plan: Plan, from: number, to: number, level: number): Item[] {
+  const items: Item[] = [];
+  for (let next = from; next < to; ) {
+    const loop = plan.loops.find((own) => own.level === level && own.from === next);
+    if (loop === undefined) items.push(next++);
+    else {
+      items.push({ loop, items: nest(plan, loop.from, loop.to, level + 1) });
+      next = loop.to;
+    }
+  }
+  return items;
+}
+
+/** Runs of one kernel that are timed; more of them repeat the same work. */
+const timedRuns = 64;
+
 /** Sets of bind groups that are kept. */
 const keptSets = 32;
 
@@ -26,7 +47,12 @@ export class Executable {
   readonly device: Device;
   readonly plan: Plan;
   readonly #pipelines: (GPUComputePipeline | undefined)[];
-  readonly #groups = new Map<string, readonly GPUBindGroup[]>();
+  /** For every kernel, a bind group for each combination of parities of the loops around it. */
+  readonly #groups = new Map<string, readonly (readonly GPUBindGroup[])[]>();
+  /** Kernels and loops in the order in which they run. */
+  readonly #schedule: readonly Item[];
+  /** How often each kernel runs. */
+  readonly runs: readonly number[];
   #arenas: Storage[] | undefined;
   #profiler: TimestampProfiler | undefined;
 
@@ -34,6 +60,15 @@ export class Executable {
     this.device = device;
     this.plan = plan;
     this.#pipelines = plan.kernels.map(() => undefined);
+    this.#schedule = nest(plan, 0, plan.kernels.length, 0);
+    this.runs = plan.kernels.map((_, index) =>
+      plan.loops.reduce((runs, { from, to, length }) => (from <= index && index < to ? runs * length : runs), 1),
+    );
+  }
+
+  /** Dispatches of one run. */
+  get dispatches(): number {
+    return this.runs.reduce((sum, runs) => sum + runs, 0);
   }
 
   /** Compiles all pipelines at once, without blocking; a run compiles what is missing. */
@@ -64,14 +99,14 @@ export class Executable {
     if (options.isTimed) this.#encodeTimed(encoder, groups);
     else if (plan.kernels.length > 0) {
       const pass = encoder.beginComputePass();
-      for (const [index, kernel] of plan.kernels.entries()) this.#dispatch(pass, index, kernel, groups[index]);
+      this.#encode(this.#schedule, groups, () => pass);
       pass.end();
     }
     for (const { node, destination } of plan.outputs) {
       if (destination.kind === "state" && destination.copied) {
         const to = bindings.leaf(destination.leaf);
         encodeCopy(encoder, { from: this.#locate(node, bindings), to: rangeOf(to, node) });
-      } else if (destination.kind === "result" && !this.#isDirect(node)) {
+      } else if (destination.kind === "result" && !plan.direct.has(node)) {
         const results = bindings.results as Storage;
         encodeCopy(encoder, {
           from: this.#locate(node, bindings),
@@ -80,14 +115,21 @@ export class Executable {
       }
     }
     for (const copy of copiesOut) encodeCopy(encoder, copy);
-    device.counters.dispatches += plan.kernels.length;
+    device.counters.dispatches += this.dispatches;
     device.submit([encoder.finish()]);
   }
 
-  /** Nanoseconds of every kernel in the last timed run. */
+  /** Nanoseconds of every kernel in the last timed run, all of its runs together. */
   async times(): Promise<Float64Array> {
     invariant(this.#profiler, "a timed run came before");
-    return this.#profiler.read(this.plan.kernels.length);
+    const timed = this.runs.map((runs) => Math.min(runs, timedRuns));
+    const passes = await this.#profiler.read(timed.reduce((sum, count) => sum + count, 0));
+    let first = 0;
+    return Float64Array.from(this.runs, (runs, index) => {
+      const own = passes.subarray(first, first + (timed[index] as number));
+      first += own.length;
+      return (own.reduce((sum, ns) => sum + ns, 0) * runs) / own.length;
+    });
   }
 
   /** Gives the temporaries' memory back; the next run takes it again. */
@@ -97,58 +139,109 @@ export class Executable {
     this.#groups.clear();
   }
 
-  #encodeTimed(encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[]): void {
-    this.#profiler ??= new TimestampProfiler(this.device, Math.max(1, this.plan.kernels.length));
-    for (const [index, kernel] of this.plan.kernels.entries()) {
-      const pass = encoder.beginComputePass({ timestampWrites: this.#profiler.timestampWrites(index) });
-      this.#dispatch(pass, index, kernel, groups[index]);
-      pass.end();
+  /** A pass per dispatch, which has to be one to be timed; of a kernel in a loop, the first runs stand for all. */
+  #encodeTimed(encoder: GPUCommandEncoder, groups: readonly (readonly GPUBindGroup[])[]): void {
+    const firsts: number[] = [];
+    let passes = 0;
+    for (const runs of this.runs) {
+      firsts.push(passes);
+      passes += Math.min(runs, timedRuns);
     }
-    this.#profiler.resolve(encoder);
+    const profiler = this.#profiler ?? new TimestampProfiler(this.device, Math.max(1, passes));
+    this.#profiler = profiler;
+    const done = this.runs.map(() => 0);
+    let open: GPUComputePassEncoder | undefined;
+    this.#encode(this.#schedule, groups, (index) => {
+      open?.end();
+      const run = (done[index] as number)++;
+      open = encoder.beginComputePass(
+        run < timedRuns ? { timestampWrites: profiler.timestampWrites((firsts[index] as number) + run) } : {},
+      );
+      return open;
+    });
+    open?.end();
+    profiler.resolve(encoder);
   }
 
-  #dispatch(pass: GPUComputePassEncoder, index: number, kernel: Kernel, group: GPUBindGroup | undefined): void {
-    this.#pipelines[index] ??= this.device.pipeline(kernel.spec);
-    pass.setPipeline(this.#pipelines[index]);
-    pass.setBindGroup(0, group as GPUBindGroup);
-    if (kernel.spec.uniforms) pass.setBindGroup(1, this.device.runtimeBindGroup);
-    pass.dispatchWorkgroups(...kernel.workgroups);
+  /**
+   * @param passFor the pass into which the next dispatch of a kernel goes.
+   */
+  #encode(
+    schedule: readonly Item[],
+    groups: readonly (readonly GPUBindGroup[])[],
+    passFor: (kernel: number) => GPUComputePassEncoder,
+  ): void {
+    const { device, plan } = this;
+    const longest = plan.loops.reduce((most, { length }) => Math.max(most, length), 0);
+    const offsets = new Uint32Array(deepestLoop);
+    const loopGroups = Array.from({ length: deepestLoop + 1 }, (_, loops) =>
+      plan.kernels.some(({ spec }) => spec.uniforms === loops) ? device.loopBindGroup(loops, longest) : undefined,
+    );
+    const encode = (items: readonly Item[], parities: number): void => {
+      for (const item of items) {
+        if (typeof item === "number") {
+          const { spec, workgroups } = plan.kernels[item] as Kernel;
+          const pass = passFor(item);
+          this.#pipelines[item] ??= device.pipeline(spec);
+          pass.setPipeline(this.#pipelines[item]);
+          pass.setBindGroup(0, groups[item]?.[parities] as GPUBindGroup);
+          if (spec.uniforms === true) pass.setBindGroup(1, device.runtimeBindGroup);
+          else if (spec.uniforms)
+            pass.setBindGroup(1, loopGroups[spec.uniforms] as GPUBindGroup, offsets, 0, spec.uniforms);
+          pass.dispatchWorkgroups(...workgroups);
+          continue;
+        }
+        const { level, length } = item.loop;
+        for (let t = 0; t < length; t++) {
+          offsets[level] = t * iterationStride;
+          encode(item.items, parities | ((t & 1) << level));
+        }
+      }
+    };
+    encode(schedule, 0);
   }
 
   /** Bind groups of all kernels for one set of outside buffers. */
-  #bindGroups(bindings: Bindings): readonly GPUBindGroup[] {
+  #bindGroups(bindings: Bindings): readonly (readonly GPUBindGroup[])[] {
     const { plan, device } = this;
     const outside = [...plan.leaves.map(bindings.leaf), ...(bindings.results ? [bindings.results] : [])];
     const key = outside.map((storage) => `${numberOf(storage.buffer)}+${storage.byteOffset}`).join();
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
-    const groups = plan.kernels.map((kernel) =>
-      device.bindGroup(
-        kernel.spec,
-        kernel.bindings.map(([node]) => this.#locate(node as Tensor, bindings)),
-        kernel.spec.label,
-      ),
-    );
+    const depth = plan.loops.reduce((most, { level }) => Math.max(most, level + 1), 0);
+    const groups = plan.kernels.map(({ spec, bindings: own }) => {
+      const made = new Map<string, GPUBindGroup>();
+      return Array.from({ length: 2 ** depth }, (_, bits) => {
+        const parities = Array.from({ length: depth }, (_, level) => (bits >> level) & 1);
+        const tensors = own.map(([node]) => plan.memoryOf.at(node as Tensor, parities));
+        const memory = tensors.map(({ id }) => id).join();
+        const group =
+          made.get(memory) ??
+          device.bindGroup(
+            spec,
+            tensors.map((tensor) => this.#locate(tensor, bindings)),
+            spec.label,
+          );
+        made.set(memory, group);
+        return group;
+      });
+    });
     if (this.#groups.size >= keptSets) this.#groups.delete(this.#groups.keys().next().value as string);
     this.#groups.set(key, groups);
     return groups;
   }
 
-  /** Is a result computed in its place in the block of results? */
-  #isDirect(node: Tensor): boolean {
-    return !this.plan.memory.places.has(node) && !this.plan.inPlace.has(node);
-  }
-
-  #locate(node: Tensor, bindings: Bindings): BindingRange {
+  #locate(own: Tensor, bindings: Bindings): BindingRange {
     const { plan } = this;
+    const node = plan.memoryOf.at(own, []);
     const place = plan.memory.places.get(node);
     if (place !== undefined) {
       const arena = this.#arena(place.arena);
       return { buffer: arena.buffer, offset: arena.byteOffset + place.offset, size: bindingBytes(node) };
     }
-    const replaced = plan.inPlace.get(node);
-    if (replaced !== undefined) return rangeOf(bindings.leaf(replaced), node);
-    const output = plan.outputs.find((own) => own.node === node && own.destination.kind === "result");
+    const output = plan.direct.has(node)
+      ? plan.outputs.find((own) => own.node === node && own.destination.kind === "result")
+      : undefined;
     if (output?.destination.kind === "result") {
       const results = bindings.results as Storage;
       return {

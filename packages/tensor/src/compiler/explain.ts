@@ -19,11 +19,19 @@ export function explainPlan(name: string, plan: Plan): string {
       .map(([node, before]) =>
         before === undefined ? label(node as Tensor) : `${label(node as Tensor)} in place of ${label(before)}`,
       );
-    return `${String(index).padStart(3)} ${kernel.spec.label}\n      reads  ${reads.join(", ") || "nothing"}\n      writes ${writes.join(", ")}`;
+    const inside = plan.loops.filter(({ from, to }) => from <= index && index < to);
+    const heads = inside.flatMap(({ from, to, length }) =>
+      from === index ? [`    loop of ${length} iterations over kernels ${from} to ${to - 1}\n`] : [],
+    );
+    return `${heads.join("")}${String(index).padStart(3)} ${kernel.spec.label}\n      reads  ${reads.join(", ") || "nothing"}\n      writes ${writes.join(", ")}`;
   });
+  const dispatches = plan.kernels.reduce((sum, _, index) => {
+    const around = plan.loops.filter(({ from, to }) => from <= index && index < to);
+    return sum + around.reduce((runs, { length }) => runs * length, 1);
+  }, 0);
   const arenas = plan.memory.arenas.map((bytes) => bytes.toLocaleString("en")).join(" + ") || "0";
   return [
-    `${name}: ${plan.kernels.length} kernels in 1 submit`,
+    `${name}: ${plan.kernels.length} kernels${plan.loops.length > 0 ? `, ${dispatches} dispatches` : ""} in 1 submit`,
     ...lines,
     `temporaries: ${arenas} bytes (at least ${plan.memory.lowerBound.toLocaleString("en")} are alive at once)`,
     `results: ${plan.resultBytes.toLocaleString("en")} bytes`,

@@ -14,6 +14,7 @@ import { freeAxes } from "../primitives/dot";
 import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { delinearize, type Index, linearize, variableIndex } from "../view";
+import { type CompiledLoop, compiledLoop } from "./loops";
 import { areFewRows, longestRowOf } from "./split-reduction";
 import type { CompileTarget } from "./target";
 
@@ -37,6 +38,8 @@ export interface Cluster {
   readonly stored: Tensor[];
   /** Stored results of other clusters, and leaves, that are read. */
   readonly reads: Tensor[];
+  /** A loop instead of a kernel: it has no members, and what is stored are its results. */
+  readonly loop?: CompiledLoop;
 }
 
 export interface Fusion {
@@ -70,6 +73,14 @@ export function fuse(outputs: readonly Tensor[], target: CompileTarget): Fusion 
   for (const node of order) {
     if (!stored.has(node)) continue;
     const reads = findReads(node, isStored);
+    const loop = compiledLoop(node);
+    if (loop !== undefined) {
+      const own = groups.find((other) => other.loop === loop) ?? openLoop(loop, groups);
+      own.nodes.push(node);
+      for (const read of reads) own.reads.add(read);
+      groupOf.set(node, own);
+      continue;
+    }
     const found = isFusing ? findGroup(node, reads, groups, groupOf, isStored, target) : undefined;
     const group = found ?? openGroup(node, groups);
     group.nodes.push(node);
@@ -89,6 +100,7 @@ interface Group {
   readonly nodes: Tensor[];
   /** Everything stored that a member reads, members included. */
   readonly reads: Set<Tensor>;
+  readonly loop?: CompiledLoop;
 }
 
 /**
@@ -116,7 +128,7 @@ function storeRepeated(
   for (const node of [...order].reverse()) {
     const { kind } = node.primitive.lowering;
     if (kind === "leaf") continue;
-    if (kind === "reduction" || kind === "contraction" || kind === "kernel") stored.add(node);
+    if (kind === "reduction" || kind === "contraction" || kind === "kernel" || kind === "loop") stored.add(node);
     if (kind === "kernel") for (const input of node.inputs) if (!loweringOf(input, "leaf")) stored.add(input);
     let { all, inner } = demand.get(node) ?? { all: 0, inner: 0 };
     if (kind === "elementwise" && !stored.has(node)) {
@@ -142,7 +154,7 @@ function workPerElement(order: readonly Tensor[], stored: ReadonlySet<Tensor>): 
   for (const node of order) {
     const { lowering } = node.primitive;
     const own = lowering.kind === "elementwise" ? lowering.cost : lowering.kind === "gather" ? 2 : 0;
-    const ends = lowering.kind === "reduction" || lowering.kind === "contraction" || lowering.kind === "kernel";
+    const ends = ["reduction", "contraction", "kernel", "loop"].includes(lowering.kind);
     work.set(
       node,
       ends ? 0 : node.inputs.reduce((sum, input) => sum + (stored.has(input) ? 0 : (work.get(input) as number)), own),
@@ -217,6 +229,13 @@ function openGroup(node: Tensor, groups: Group[]): Group {
   const isOwnKind = kind === "reduction" || kind === "contraction" || kind === "kernel";
   const member: Member = isOwnKind ? { kind, node } : { kind: "element", node };
   const group: Group = { size: spaceOf(node), members: [member], nodes: [], reads: new Set() };
+  groups.push(group);
+  return group;
+}
+
+/** No space of elements is that of a loop, so that nothing joins it. */
+function openLoop(loop: CompiledLoop, groups: Group[]): Group {
+  const group: Group = { size: -1, members: [], nodes: [], reads: new Set(), loop };
   groups.push(group);
   return group;
 }
@@ -391,6 +410,7 @@ function finish(groups: readonly Group[], groupOf: ReadonlyMap<Tensor, Group>, o
   };
   for (const group of groups) visit(group);
   return ordered.map((group) => ({
+    ...(group.loop && { loop: group.loop }),
     size: group.size,
     members: group.members,
     stored: group.nodes.filter((node) => readElsewhere.has(node)),

@@ -33,6 +33,15 @@ export interface MemoryPlan {
   readonly lowerBound: number;
 }
 
+/** Steps that are repeated: `from` up to, but not including, `to`. */
+export interface LoopRange {
+  readonly from: number;
+  readonly to: number;
+  readonly length: number;
+  /** How many loops it is in. */
+  readonly level: number;
+}
+
 interface Life {
   readonly node: Tensor;
   readonly bytes: number;
@@ -45,14 +54,18 @@ interface Life {
  * @param temporaries the tensors to place; every one is written by one step.
  * @param kept temporaries that are read after the last step.
  * @param largestArena bytes that one buffer can have.
+ * @param loops ranges of steps that are repeated, outer ones first.
+ * @param levelOf in how many loops a temporary lives and dies within one iteration.
  */
 export function planMemory(
   steps: readonly Step[],
   temporaries: ReadonlySet<Tensor>,
   kept: ReadonlySet<Tensor>,
   largestArena: number,
+  loops: readonly LoopRange[] = [],
+  levelOf: (node: Tensor) => number = () => 0,
 ): MemoryPlan {
-  const lives = livesOf(steps, temporaries, kept);
+  const lives = livesOf(steps, temporaries, kept, loops, levelOf);
   const conflicts = conflictsOf(steps, temporaries);
   let best: Omit<MemoryPlan, "lowerBound"> | undefined;
   for (const order of orders) {
@@ -108,18 +121,30 @@ function placeInOrder(
   return { places, arenas: arenas.map(({ bytes }) => bytes) };
 }
 
-function livesOf(steps: readonly Step[], temporaries: ReadonlySet<Tensor>, kept: ReadonlySet<Tensor>): Life[] {
-  const from = new Map<Tensor, number>();
-  const to = new Map<Tensor, number>();
+function livesOf(
+  steps: readonly Step[],
+  temporaries: ReadonlySet<Tensor>,
+  kept: ReadonlySet<Tensor>,
+  loops: readonly LoopRange[],
+  levelOf: (node: Tensor) => number,
+): Life[] {
+  const lives = new Map<Tensor, { from: number; to: number }>();
   for (const [index, { reads, writes }] of steps.entries()) {
-    for (const node of writes) if (temporaries.has(node)) from.set(node, index);
-    for (const node of [...reads, ...writes]) to.set(node, index);
+    const around = loops.filter(({ from, to }) => from <= index && index < to);
+    for (const node of [...reads, ...writes]) {
+      if (!temporaries.has(node)) continue;
+      // What outlives an iteration is needed throughout the loop, whichever step of the body touches it.
+      const loop = around.find(({ level }) => level >= levelOf(node));
+      const [from, to] = loop ? [loop.from, loop.to - 1] : [index, index];
+      const life = lives.get(node);
+      lives.set(node, { from: Math.min(life?.from ?? from, from), to: Math.max(life?.to ?? to, to) });
+    }
   }
-  return [...from].map(([node, start]) => ({
+  return [...lives].map(([node, { from, to }]) => ({
     node,
     bytes: alignUp(tensorBytes(node)),
-    from: start,
-    to: kept.has(node) ? steps.length : (to.get(node) as number),
+    from,
+    to: kept.has(node) ? steps.length : to,
   }));
 }
 
@@ -130,7 +155,7 @@ function conflictsOf(steps: readonly Step[], temporaries: ReadonlySet<Tensor>): 
   for (const { reads, writes } of steps) {
     for (const read of reads) {
       for (const written of writes) {
-        if (!temporaries.has(read) || !temporaries.has(written)) continue;
+        if (read === written || !temporaries.has(read) || !temporaries.has(written)) continue;
         add(read, written);
         add(written, read);
       }

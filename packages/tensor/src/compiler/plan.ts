@@ -3,15 +3,15 @@
  */
 import { OutOfMemoryError, UnsupportedError } from "../errors";
 import { topologicalOrder } from "../graph/visit";
-import { assemble, type Kernel, type KernelTensors } from "../kernels/kernel";
+import type { Kernel, KernelTensors } from "../kernels/kernel";
 import { loweringOf, type Primitive } from "../primitives/definition";
 import { reshape } from "../primitives/movement";
 import { apply, type Tensor } from "../tensor";
+import { flatten, type MemoryOf } from "./flatten";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
-import { packSteps } from "./pack";
+import { type PlannedGraph, type PreparedGraph, prepareLoops, startedIn } from "./loops";
 import { parallelize } from "./parallelize";
-import { alignUp, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
-import { sharedLowering } from "./share";
+import { alignUp, type LoopRange, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
 import { simplify } from "./simplify";
 import type { CompileTarget } from "./target";
 
@@ -25,9 +25,12 @@ export type Destination =
   | { readonly kind: "leaf"; readonly leaf: Tensor };
 
 export interface Plan {
+  /** Every kernel once, in order; those of a loop's body are run several times. */
   readonly kernels: readonly Kernel[];
   /** The clusters that the kernels compute. */
   readonly lowered: readonly { readonly cluster: Cluster; readonly tensors: KernelTensors }[];
+  /** Ranges of kernels that are run several times, outer ones first. */
+  readonly loops: readonly LoopRange[];
   /** Leaves that kernels or copies read, in order of first use. */
   readonly leaves: readonly Tensor[];
   readonly memory: MemoryPlan;
@@ -35,8 +38,11 @@ export interface Plan {
   readonly outputs: readonly { readonly node: Tensor; readonly destination: Destination }[];
   /** Results that are computed in a leaf's own memory. */
   readonly inPlace: ReadonlyMap<Tensor, Tensor>;
+  /** Results that kernels write into the block of results. */
+  readonly direct: ReadonlySet<Tensor>;
   readonly resultBytes: number;
-  readonly fusion: Fusion;
+  /** The tensor whose memory a node of a kernel has, by the parities of the iterations of the loops around it. */
+  readonly memoryOf: MemoryOf;
 }
 
 /**
@@ -48,39 +54,60 @@ export function makePlan(
   replaces: readonly (Tensor | undefined)[],
   target: CompileTarget,
 ): Plan {
-  const simple = copyMovedLeaves(parallelize(simplify(outputs, target), target), replaces);
-  checkTarget(simple, target);
-  const computed = [...new Set(simple.filter((node) => !loweringOf(node, "leaf")))];
-  const fusion = fuse(computed, target);
-  const isInPlace = !target.without?.includes("inPlace");
-  const scheduled = schedule(fusion, simple, isInPlace ? replaces : []);
-  const { inPlace } = scheduled;
-  const order = scheduled.order.filter(({ size }) => size > 0);
-
-  const lower = sharedLowering(target);
-  const { isStored } = fusion;
-  const lowered = order.map((cluster) => {
-    const [reads, writes] = [cluster.reads, cluster.stored];
-    const tensors = { reads, writes, inPlace: within(inPlace, writes), isStored, keepsLoops: target.keepsLoops };
-    return { cluster, tensors, part: lower(cluster, tensors), reads, writes };
+  const prepared = prepareLoops(prepare(outputs, target), replacedBy(replaces, target), 0, {
+    simplify: (nodes) => prepare(nodes, target),
+    plan: (graph, leaves) => planGraph(graph, leaves, target),
   });
-  const steps = packSteps(lowered, inPlace, target);
-  const results = placeResults(simple, replaces, inPlace);
-  const outside = new Set<Tensor>([...inPlace.keys(), ...writtenInPlace(results.direct, steps)]);
-  const temporaries = new Set(order.flatMap(({ stored }) => stored).filter((node) => !outside.has(node)));
+  const simple = copyMovedLeaves(prepared.outputs, replaces);
+  const graph = planGraph({ outputs: simple, stored: prepared.stored }, replaces, target);
+  const { kernels, lowered, loops, memoryOf, levelOf, inPlace } = flatten(graph, target);
+  const steps = kernels.map(({ bindings, spec }): Step => {
+    const touched = (access: "read" | "read_write") =>
+      bindings.filter((_, index) => spec.bindings[index] === access).map(([node]) => node as Tensor);
+    return { reads: touched("read").flatMap(memoryOf.all), writes: touched("read_write").flatMap(memoryOf.all) };
+  });
+  const results = placeResults(simple, replaces, graph.inPlace);
+  const isOwn = (node: Tensor) => memoryOf.at(node, []) === node;
+  const direct = writtenInPlace(new Set([...results.direct].filter(isOwn)), steps);
+  const isTemporary = (node: Tensor) => !loweringOf(node, "leaf") || memoryOf.isSpare(node);
+  const temporaries = new Set(
+    steps.flatMap(({ writes }) => writes).filter((node) => isTemporary(node) && !direct.has(node)),
+  );
+  const final = simple.map((node) => memoryOf.at(node, []));
   const isReusing = !target.without?.includes("reuse");
-  const kept = isReusing ? new Set(simple.filter((node) => temporaries.has(node))) : temporaries;
-  const used = new Set([...order.flatMap(({ reads }) => reads), ...simple]);
+  const kept = isReusing ? new Set(final.filter((node) => temporaries.has(node))) : temporaries;
+  const used = new Set([...steps.flatMap(({ reads, writes }) => [...reads, ...writes]), ...final]);
   return {
-    kernels: steps.map(({ parts }) => assemble(parts, target)),
+    kernels,
     lowered,
-    leaves: [...used].filter((node) => loweringOf(node, "leaf")),
-    memory: planMemory(steps, temporaries, kept, target.maxBufferBytes),
+    loops,
+    leaves: [...used].filter((node) => loweringOf(node, "leaf") && !memoryOf.isSpare(node)),
+    memory: planMemory(steps, temporaries, kept, target.maxBufferBytes, loops, levelOf),
     outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),
     inPlace,
+    direct,
     resultBytes: results.bytes,
-    fusion,
+    memoryOf,
   };
+}
+
+function prepare(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
+  return parallelize(simplify(outputs, target), target);
+}
+
+/** What takes over whose memory, unless that is left out. */
+const replacedBy = (replaces: readonly (Tensor | undefined)[], target: CompileTarget) =>
+  target.without?.includes("inPlace") ? [] : replaces;
+
+function planGraph(
+  { outputs, stored }: PreparedGraph,
+  replaces: readonly (Tensor | undefined)[],
+  target: CompileTarget,
+): PlannedGraph {
+  checkTarget(outputs, target);
+  const fusion = fuse([...new Set([...outputs, ...stored].filter((node) => !loweringOf(node, "leaf")))], target);
+  const { order, inPlace } = schedule(fusion, outputs, replacedBy(replaces, target));
+  return { order: order.filter(({ size, loop }) => size > 0 || loop !== undefined), inPlace, fusion };
 }
 
 /** A leaf that takes the place of another one is copied by a kernel first: the two might trade places. */
@@ -91,9 +118,6 @@ const copyMovedLeaves = (nodes: readonly Tensor[], replaces: readonly (Tensor | 
     return moves ? apply(reshape as Primitive, [node], { shape: node.shape }) : node;
   });
 
-const within = (inPlace: ReadonlyMap<Tensor, Tensor>, writes: readonly Tensor[]): Map<Tensor, Tensor> =>
-  new Map(writes.flatMap((node) => (inPlace.has(node) ? [[node, inPlace.get(node) as Tensor] as const] : [])));
-
 function checkTarget(outputs: readonly Tensor[], target: CompileTarget): void {
   for (const node of topologicalOrder(outputs)) {
     if (node.dtype === "f16" && !target.hasF16) {
@@ -103,7 +127,8 @@ function checkTarget(outputs: readonly Tensor[], target: CompileTarget): void {
       );
     }
     const { kind } = node.primitive.lowering;
-    const isInMemory = kind === "leaf" || kind === "reduction" || kind === "contraction" || kind === "kernel";
+    const isInMemory =
+      kind === "leaf" || kind === "reduction" || kind === "contraction" || kind === "kernel" || kind === "loop";
     if (isInMemory && tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);
   }
   for (const node of outputs) if (tensorBytes(node) > target.maxBindingBytes) tooLarge(node, target);
@@ -154,6 +179,7 @@ function schedule(
     const cluster = clusterOf.get(node);
     if (leaf === undefined || cluster === undefined || inPlace.has(node)) continue;
     if (leaf.size !== node.size || leaf.dtype !== node.dtype || kept.has(leaf)) continue;
+    if (startedIn(node) === leaf) inPlace.set(node, leaf);
     if (!canReplace(cluster, node, leaf, isStored)) continue;
     const readers = (readersOf.get(leaf) ?? []).filter((other) => other !== cluster);
     if (readers.some((reader) => needs(reader, cluster))) continue;

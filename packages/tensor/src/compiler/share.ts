@@ -30,7 +30,10 @@ export function sharedLowering(
  * A text that two clusters share exactly when they compute the same function of what they read, and read, write and
  * replace it in the same order. It names nothing by identity.
  */
-function structureOf({ size, members, stored }: Cluster, { reads, writes, inPlace, isStored }: KernelTensors): string {
+function structureOf(
+  { size, members, stored }: Cluster,
+  { reads, writes, inPlace, isStored, offset }: KernelTensors,
+): string {
   const numbers = new Map<Tensor, number>();
   const lines: string[] = [];
   const own = new Set(members.map(({ node }) => node));
@@ -51,7 +54,9 @@ function structureOf({ size, members, stored }: Cluster, { reads, writes, inPlac
   });
   const places = writes.map((node) => {
     const leaf = inPlace.get(node);
-    return leaf === undefined ? visit(node) : `${visit(node)} over ${visit(leaf)}`;
+    const at = offset?.(node);
+    const to = at === undefined ? visit(node) : `${visit(node)} from ${at.key}`;
+    return leaf === undefined ? to : `${to} over ${visit(leaf)}`;
   });
   return [...lines, `${size}: ${list.join()}; ${reads.map(visit).join()}; ${places.join()}`].join("\n");
 }

@@ -56,6 +56,9 @@ export interface BindingRange {
   readonly size: number;
 }
 
+/** Bytes between the numbers of iterations: a multiple of what every device allows as a dynamic offset. */
+export const iterationStride = 256;
+
 /** What a {@link Device} is made of; see {@link requestDevice}. */
 interface DeviceParts {
   readonly device: GPUDevice;
@@ -97,6 +100,9 @@ export class Device {
   readonly #pipelines: PipelineCache;
   readonly #readback: Readback;
   readonly #runtimeBuffer: GPUBuffer;
+  /** The numbers 0, 1, … at multiples of {@link iterationStride}, for kernels in loops. */
+  #iterations: GPUBuffer | undefined;
+  readonly #loopGroups = new Map<number, GPUBindGroup>();
   readonly #waiting = new Set<(error: DeviceLostError) => void>();
   readonly #onUncaptured: (event: GPUUncapturedErrorEvent) => void;
   /** Answers of the device that are still to come and may be errors. */
@@ -215,6 +221,47 @@ export class Device {
     });
   }
 
+  /**
+   * Group 1 of kernels in loops: the runtime's buffer and the iteration numbers of so many loops. With the dynamic offset
+   * `t · iterationStride` a kernel sees t.
+   *
+   * @param length - Iterations of the longest loop. A group for more of them replaces the ones made before.
+   */
+  loopBindGroup(loops: number, length: number): GPUBindGroup {
+    this.#assertUsable();
+    const iterations = this.#iterationNumbers(length);
+    const known = this.#loopGroups.get(loops);
+    if (known !== undefined) return known;
+    const number = { buffer: iterations, size: 16 };
+    const group = this.gpu.createBindGroup({
+      label: `runtime and ${loops} loops`,
+      layout: this.#pipelines.loopLayout(loops),
+      entries: Array.from({ length: loops + 1 }, (_, binding) => ({
+        binding,
+        resource: binding === 0 ? { buffer: this.#runtimeBuffer } : number,
+      })),
+    });
+    this.counters.bindGroupsCreated++;
+    this.#loopGroups.set(loops, group);
+    return group;
+  }
+
+  #iterationNumbers(length: number): GPUBuffer {
+    const known = this.#iterations;
+    if (known !== undefined && known.size >= length * iterationStride) return known;
+    const count = Math.max(64, 2 ** Math.ceil(Math.log2(length)));
+    const numbers = new Uint32Array((count * iterationStride) / 4);
+    for (let t = 0; t < count; t++) numbers[(t * iterationStride) / 4] = t;
+    const usage = bufferUsage.uniform | bufferUsage.copyDestination;
+    const made = this.gpu.createBuffer({ label: "iterations", size: numbers.byteLength, usage });
+    this.counters.buffersCreated++;
+    this.write(made, 0, numbers);
+    known?.destroy();
+    this.#iterations = made;
+    this.#loopGroups.clear();
+    return made;
+  }
+
   /** Hands encoded work to the GPU. The label of the last command buffer is named if the device is lost later. */
   submit(commandBuffers: readonly GPUCommandBuffer[]): void {
     this.#assertUsable();
@@ -294,6 +341,7 @@ export class Device {
     this.#readback.destroy();
     this.pool.destroy();
     this.#runtimeBuffer.destroy();
+    this.#iterations?.destroy();
     this.gpu.removeEventListener("uncapturederror", this.#onUncaptured as EventListener);
     if (this.#origin !== undefined) this.gpu.destroy();
     for (const error of this.takeErrors()) this.#notice(`thalweg: an error that was never read: ${error.message}`);

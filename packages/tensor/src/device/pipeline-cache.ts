@@ -18,8 +18,11 @@ export interface PipelineSpec {
   readonly workgroupSize: readonly number[];
   /** Access of `@group(0) @binding(0)`, `@binding(1)` and so on. */
   readonly bindings: readonly StorageAccess[];
-  /** True if the text declares `@group(1) @binding(0) var<uniform> runtime: Runtime`. */
-  readonly uniforms?: boolean;
+  /**
+   * True if the text declares `@group(1) @binding(0) var<uniform> runtime: Runtime`. A number n, for kernels in loops: that,
+   * and bindings 1 to n with the numbers of the iterations of the n outermost loops, at dynamic offsets.
+   */
+  readonly uniforms?: boolean | number;
 }
 
 /** What the cache needs of its device. */
@@ -37,6 +40,7 @@ export class PipelineCache {
 
   readonly #host: PipelineHost;
   readonly #bindGroupLayouts = new Map<string, GPUBindGroupLayout>();
+  readonly #loopLayouts = new Map<number, GPUBindGroupLayout>();
   readonly #pipelineLayouts = new Map<string, GPUPipelineLayout>();
   readonly #pipelines = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<GPUComputePipeline>>();
@@ -93,6 +97,22 @@ export class PipelineCache {
     return compiled;
   }
 
+  /** The layout of group 1 in loops: the runtime's buffer, and the iteration numbers of so many loops. */
+  loopLayout(loops: number): GPUBindGroupLayout {
+    const cached = this.#loopLayouts.get(loops);
+    if (cached !== undefined) return cached;
+    const layout = this.#host.gpu.createBindGroupLayout({
+      label: `runtime and ${loops} loops`,
+      entries: Array.from({ length: loops + 1 }, (_, binding) => ({
+        binding,
+        visibility: computeStage,
+        buffer: { type: "uniform", hasDynamicOffset: binding > 0 },
+      })),
+    });
+    this.#loopLayouts.set(loops, layout);
+    return layout;
+  }
+
   /** The layout of group 0 for a list of accesses. */
   bindGroupLayout(bindings: readonly StorageAccess[]): GPUBindGroupLayout {
     const key = bindings.join();
@@ -146,10 +166,14 @@ export class PipelineCache {
     const storage = this.bindGroupLayout(spec.bindings);
     const layout = this.#host.gpu.createPipelineLayout({
       label: key,
-      bindGroupLayouts: spec.uniforms === true ? [storage, this.runtimeLayout] : [storage],
+      bindGroupLayouts: spec.uniforms ? [storage, this.#uniformLayout(spec.uniforms)] : [storage],
     });
     this.#pipelineLayouts.set(key, layout);
     return layout;
+  }
+
+  #uniformLayout(uniforms: true | number): GPUBindGroupLayout {
+    return uniforms === true ? this.runtimeLayout : this.loopLayout(uniforms);
   }
 
   #check(spec: PipelineSpec): void {
@@ -181,7 +205,7 @@ function pipelineKey(spec: PipelineSpec): string {
 }
 
 function layoutKey(spec: PipelineSpec): string {
-  return `${spec.bindings.join()}${spec.uniforms === true ? ";runtime" : ""}`;
+  return `${spec.bindings.join()}${spec.uniforms ? `;runtime ${Number(spec.uniforms === true ? 0 : spec.uniforms)}` : ""}`;
 }
 
 /** The compiler's messages with the lines that they point to. */

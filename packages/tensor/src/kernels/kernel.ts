@@ -1,8 +1,10 @@
 import { Emitter } from "../compiler/emit";
+import { iterationNames } from "../compiler/loops";
 import type { CompileTarget } from "../compiler/target";
 import type { PipelineSpec, StorageAccess } from "../device/pipeline-cache";
 import { bytesPerElement, storageType } from "../dtype";
 import type { Tensor } from "../tensor";
+import type { Index } from "../view";
 import { mathSource, needsRuntime } from "./math.wgsl";
 
 /** What a kernel reads and writes. */
@@ -13,6 +15,8 @@ export interface KernelTensors {
   readonly inPlace: ReadonlyMap<Tensor, Tensor>;
   readonly isStored: (node: Tensor) => boolean;
   readonly keepsLoops: boolean;
+  /** Where the elements of a result begin in its buffer; default 0. */
+  readonly offset?: (node: Tensor) => Index | undefined;
 }
 
 /** One kernel ready for the device, with the tensors of its bindings. */
@@ -90,6 +94,7 @@ export function makeEmitter(
     keepsLoops: tensors.keepsLoops,
     bufferName: (node) => names.get(node) as string,
     isVector,
+    ...(tensors.offset && { offset: tensors.offset }),
   });
 }
 
@@ -131,8 +136,11 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
         return own === undefined ? [] : [[own, nameOf(index, slot.access)] as const];
       }),
     );
-    return part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
+    const text = part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
+    const known = iterationsIn(text).map((level) => `  let iteration${level} = i32(loop${level}.number);\n`);
+    return known.join("") + text;
   });
+  const iterations = iterationsIn(texts.join("\n"));
   const functions = new Set(parts.flatMap(({ statements }) => [...statements.functions]));
   const vectorFunctions = new Set(parts.flatMap(({ statements }) => [...statements.vectorFunctions]));
   const own = parts.map(({ statements }) => statements.declarations ?? "").join("");
@@ -143,6 +151,8 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
   const workgroupSize = (parts[0] as KernelPart).workgroupSize;
   const code = [
     ...(usesF16 ? ["enable f16;"] : []),
+    ...(iterations.length > 0 ? ["struct Iteration { number: u32 }"] : []),
+    ...iterations.map((level) => `@group(1) @binding(${level + 1}) var<uniform> loop${level}: Iteration;`),
     ...(uniforms ? ["struct Runtime { zero: u32 }", "@group(1) @binding(0) var<uniform> runtime: Runtime;"] : []),
     ...bindings.map(
       ({ slot, type }, index) =>
@@ -165,7 +175,7 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
       code: `${code.filter((line) => line !== "").join("\n")}\n`,
       workgroupSize: [workgroupSize],
       bindings: bindings.map(({ slot }) => slot.access),
-      uniforms,
+      uniforms: iterations.length > 0 ? Math.max(...iterations) + 1 : uniforms,
     },
     bindings: bindings.map(({ slot }) => slot.tensors),
     workgroups: splitGrid(
@@ -176,6 +186,10 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     bytes: bytesOf(new Set(bindings.flatMap(({ slot }) => slot.tensors))),
   };
 }
+
+/** The loops whose iteration numbers a text mentions. */
+const iterationsIn = (text: string): number[] =>
+  [...new Set([...text.matchAll(iterationNames)].map(([, level]) => Number(level)))].sort();
 
 /** Statements that hand every workgroup to a part, with its number there. */
 function dealOut(parts: readonly KernelPart[]): string {

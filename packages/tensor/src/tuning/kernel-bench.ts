@@ -103,7 +103,9 @@ export class KernelBench implements Measurer<Kernel> {
     );
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
-    if (kernel.spec.uniforms) pass.setBindGroup(1, device.runtimeBindGroup);
+    const { uniforms } = kernel.spec;
+    if (uniforms === true) pass.setBindGroup(1, device.runtimeBindGroup);
+    else if (uniforms) pass.setBindGroup(1, device.loopBindGroup(uniforms, 1), Array(uniforms).fill(0));
     for (let dispatch = 0; dispatch < repeats; dispatch++) pass.dispatchWorkgroups(...kernel.workgroups);
     pass.end();
     this.#profiler?.resolve(encoder);

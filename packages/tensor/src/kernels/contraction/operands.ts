@@ -215,12 +215,15 @@ export function drawElement(
     ...delinearize(at.column, contraction.columnShape),
   ];
   const isStored = new Set(cluster.stored);
+  const results: { readonly node: Tensor; readonly value: Value }[] = [];
   for (const member of cluster.members) {
     const { node } = member;
     const where = sameShape(node.shape, dot.shape) ? exact : memberCoordinates(member, flat, []);
     const value: Value =
       node === dot ? { ...sum, dtype: dot.dtype, depth: emitter.depth } : emitter.compute(node, where);
     emitter.setRegister(node, value);
-    if (isStored.has(node)) emitter.store(node, flat, value, condition);
+    if (isStored.has(node)) results.push({ node, value });
   }
+  // Results are written last: what they replace in place is read before.
+  for (const { node, value } of results) emitter.store(node, flat, value, condition);
 }
