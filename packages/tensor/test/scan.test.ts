@@ -150,7 +150,7 @@ describe("random loops", () => {
         }
         step.dispose();
       }),
-      { numRuns: 25, seed: 11 },
+      { numRuns: 40, seed: 11 },
     );
   }, 240_000);
 });
@@ -177,7 +177,7 @@ describe("scan", () => {
           { count: own.add(1), seen: [(any as Tensor).or(x.flag)] },
           { doubled: x.value.mul(2), none: null },
         ] as never,
-      { count: scalar(0, { dtype: "i32" }), seen: [scalar(0).greater(0)] } as Carry,
+      { count: scalar(0, "i32"), seen: [scalar(0).greater(0)] } as Carry,
       { value: tensor([1, 2]), flag: tensor([0, 1]).greater(0) },
     ) as unknown as [Carry, { doubled: Tensor }];
     expect(await count.item()).toBe(2);

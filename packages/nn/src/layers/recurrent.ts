@@ -8,8 +8,8 @@ import {
   type MapLeaves,
   type Shape,
   ShapeError,
+  scan,
   splitKeys,
-  stack,
   type Tensor,
   zeros as zerosOf,
 } from "@thalweg/tensor";
@@ -137,7 +137,7 @@ export function gruCell({ features, kernelInit, biasInit }: CellOptions): Cell<G
 /**
  * Applies a cell along axis 1 of `[batch, time, in]`.
  *
- * Every step is part of the graph, which therefore grows with the length of the sequence.
+ * The cell is traced and compiled once, whatever the length of the sequence (see `scan` of `@thalweg/tensor`).
  *
  * @returns The last carry, and the outputs `[batch, time, features]`.
  */
@@ -152,16 +152,8 @@ export function unroll<P extends object, C>(
       `unroll: the input is ${formatShape(xs.shape)}. Give [batch, time, in] with at least one step.`,
     );
   }
-  const [batch, time, inputs] = xs.shape as [number, number, number];
-  const outputs: Tensor[] = [];
-  let current = carry;
-  for (let t = 0; t < time; t++) {
-    const x = xs.slice([0, t, 0], [batch, t + 1, inputs]).reshape([batch, inputs]);
-    const [next, output] = cell.step(params, current, x);
-    current = next;
-    outputs.push(output);
-  }
-  return [current, stack(outputs, { axis: 1 })];
+  const [last, outputs] = scan((current: C, x: Tensor) => cell.step(params, current, x), carry, xs.moveAxis(1, 0));
+  return [last, outputs.moveAxis(0, 1)];
 }
 
 const defaultInit = (features: number): Initializer => {
