@@ -129,8 +129,10 @@ describe("scan of random bodies equals its unrolled form", () => {
         );
       }
       same(program, (f, args) =>
-        vmap(gradient(f) as never, { in: [0, 0, null] })(
-          ...([wide(args[0] as Tensor), wide(args[1] as Tensor), args[2]] as never[]),
+        vmap((a: Tensor, b: Tensor, w: Tensor) => gradient(f)(a, b, w), { in: [0, 0, null] })(
+          wide(args[0] as Tensor),
+          wide(args[1] as Tensor),
+          args[2] as Tensor,
         ),
       );
     }));
