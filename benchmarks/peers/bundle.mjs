@@ -14,6 +14,7 @@ await build({
   // One copy of tfjs-core: its WebGPU back end imports the ES module build, so everyone must.
   mainFields: ["module", "main"],
   conditions: ["@thalweg/source", "module"],
+  loader: { ".py": "text" },
   // Dawn is a native module; node-fetch is loaded by tfjs-core only when something is downloaded.
   external: ["webgpu", "node-fetch"],
   banner: {
