@@ -20,26 +20,11 @@ export async function installWebGpu(): Promise<AdapterName> {
   }
   const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
   const text = `${vendor} ${architecture} ${device} ${description}`;
-  return {
-    name: nameOf({ vendor, architecture, device, description }),
-    vendor,
-    architecture,
-    device,
-    description,
-    isSoftware: isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(text),
-  };
-}
-
-/** Vendors put the name of the device or that of the driver into one field or the other. */
-function nameOf({
-  vendor,
-  architecture,
-  device,
-  description,
-}: Record<keyof Pick<AdapterName, "vendor" | "architecture" | "device" | "description">, string>): string {
-  const isNamed = device !== "" && !/^0x[0-9a-f]+$/i.test(device);
-  const parts = [isNamed ? device : "", description].filter((part) => part !== "");
-  return parts.length > 0 ? parts.join(", ") : `${vendor} ${architecture}`.trim();
+  const isSoftware = isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(text);
+  // On a GPU the device is the product and the description the driver; software says both in its description.
+  const parts = [isSoftware ? "" : device, description].filter((part) => part !== "");
+  const name = parts.length > 0 ? parts.join(", ") : `${vendor} ${architecture}`.trim();
+  return { name, vendor, architecture, device, description, isSoftware };
 }
 
 /** A mistake in how the benchmark was called; shown without a stack. */
