@@ -21,7 +21,10 @@ export default defineConfig({
         extends: true as const,
         test: { name, root: `${folder}/${name}`, include: ["src/**/*.test.ts", "test/**/*.test.ts"], exclude },
       })),
-      { extends: true, test: { name: "repository", include: ["test/{architecture,contributing,examples,performance}.test.ts"] } },
+      {
+        extends: true,
+        test: { name: "repository", include: ["test/{architecture,contributing,examples,performance}.test.ts"] },
+      },
       // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
       { extends: true, test: { name: "packaging", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
     ],

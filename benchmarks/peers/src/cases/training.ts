@@ -95,10 +95,9 @@ const conv = (window: number, inputs: number, outputs: number, padding: "same" |
 });
 
 /**
- * The networks that can be measured. Tolerances: single-precision sums in different orders make the losses of networks
- * without normalization differ by about 1e-6 after a few steps; batch norm of small batches and ReLU
- * amplify that, because a unit near zero may switch. Ten times what was seen is allowed. A momentum of 0.89 instead of 0.9
- * shows as 5e-4.
+ * The networks that can be measured. Tolerances: single-precision sums in different orders make the losses differ by at most
+ * about 1e-6 after a few steps; batch norm and ReLU amplify that as steps go on, because a unit near zero may switch. Ten times
+ * what was seen is allowed, more with batch norm. A momentum of 0.89 instead of 0.9 shows as 5e-4.
  */
 export const trainingCases: readonly TrainingCase[] = [
   {
@@ -167,7 +166,7 @@ export const trainingCases: readonly TrainingCase[] = [
     model: { kind: "resnet", image: [32, 32, 3], classes: 10, widths: [16, 32, 64], blocks: 3 },
     batchSize: { gpu: 128, software: 16 },
     ...momentum,
-    tolerance: 1e-3,
+    tolerance: 1e-4,
   },
   {
     type: "training",
