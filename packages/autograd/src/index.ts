@@ -1,4 +1,5 @@
 export { stopGradient } from "@thalweg/tensor";
+export { checkpoint } from "./checkpoint";
 export {
   type CotangentsOf,
   type CustomRuleContext,

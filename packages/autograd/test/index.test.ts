@@ -4,6 +4,7 @@ import * as autograd from "../src/index";
 it("exports these names", () => {
   expect(Object.keys(autograd).sort()).toMatchInlineSnapshot(`
     [
+      "checkpoint",
       "customRule",
       "grad",
       "hessian",

@@ -53,6 +53,7 @@ export {
   UnsupportedError,
 } from "./errors";
 export { type Equation, equationsBetween, pullback, pushForward, replay, replayBatched } from "./graph/walk";
+export { recompute } from "./loops/recomputed";
 export { type ScanOptions, scan } from "./loops/scan";
 export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";

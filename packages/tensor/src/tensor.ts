@@ -723,6 +723,9 @@ export function stack(tensors: readonly Tensor[], { axis = 0 }: { readonly axis?
 /** The input under a new identity, for transformations. */
 export const identity = (x: Tensor): Tensor => apply(p.identity as Primitive, [x], undefined);
 
+/** The input under a new identity, computed from after `cause` is: see primitives/after.ts. */
+export const after = (x: Tensor, cause: Tensor): Tensor => apply(p.after as Primitive, [x, cause], undefined);
+
 /** The input as a constant for every derivative. */
 export const stopGradient = (x: Tensor): Tensor => x.stopGradient();
 

@@ -248,6 +248,8 @@ export class Emitter {
         return this.#moved(node, at);
       case "gather":
         return this.#gathered(node, at);
+      case "barrier":
+        return this.value(node.inputs[0] as Tensor, at);
       case "leaf":
         return this.#load(node, at);
       default:

@@ -379,6 +379,8 @@ function inputCoordinates(node: Tensor, at: readonly Index[]): (readonly Index[]
   switch (lowering.kind) {
     case "movement":
       return [lowering.move(at, (node.inputs[0] as Tensor).shape, node.params).coordinates];
+    case "barrier":
+      return [at];
     case "gather": {
       const [x, indices] = node.inputs as [Tensor, Tensor];
       const axis = lowering.axis(node.params);

@@ -230,7 +230,7 @@ function compileLoop(
     const { kind } = node.primitive.lowering;
     let result: Tensor;
     if (kind === "generator") result = node;
-    else if (kind === "movement") result = node.rebind([sink(node.inputs[0] as Tensor)]);
+    else if (kind === "movement" || kind === "barrier") result = node.rebind(node.inputs.map(sink));
     else {
       result = placeholder(node.shape, node.dtype);
       leaves.set(result, node);
@@ -340,5 +340,5 @@ function withOwnNodes(nodes: readonly Tensor[], leaves: readonly Tensor[]): Tens
 function hasOwnPlace(node: Tensor, leaf: Tensor): boolean {
   const { kind } = node.primitive.lowering;
   if (kind === "loop") return startedIn(node) === leaf;
-  return kind !== "leaf" && kind !== "generator" && kind !== "movement";
+  return kind !== "leaf" && kind !== "generator" && kind !== "movement" && kind !== "barrier";
 }

@@ -126,8 +126,8 @@ function emptyToConstant(node: Tensor): Tensor | undefined {
   const { kind } = node.primitive.lowering;
   if (kind === "leaf" || kind === "generator") return undefined;
   if (node.size === 0) return full(node.shape, 0, { dtype: node.dtype });
-  // A loop's results do not vanish with an input: its body decides.
-  if (kind === "loop" || node.inputs.every((input) => input.size > 0)) return undefined;
+  // A loop's results do not vanish with an input: its body decides. And a barrier's other input has no elements in it.
+  if (kind === "loop" || kind === "barrier" || node.inputs.every((input) => input.size > 0)) return undefined;
   const reduction = loweringOf(node, "reduction");
   if (reduction) return full(node.shape, emptyValues[reduction.combine], { dtype: node.dtype });
   return full(node.shape, loweringOf(node, "movement")?.fill(node.params) ?? 0, { dtype: node.dtype });

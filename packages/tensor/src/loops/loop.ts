@@ -136,44 +136,57 @@ export interface LoopParts {
  * @returns the loop, and the values that stand for `others` in it.
  */
 export function closeLoop(parts: LoopParts): BoundLoop & { readonly others: readonly Tensor[] } {
-  const { length, reverse, carries, elements, constants = new Map<Tensor, Tensor>() } = parts;
+  const { length, reverse, carries, elements } = parts;
   const open = [...carries.map((carry) => carry.next), ...parts.others];
-  const bodies = substitute(open, parts.replaced ?? new Map());
-  const next = bodies.slice(0, carries.length);
-  const others = bodies.slice(carries.length);
-  const varying = new Set<Tensor>([...carries, ...elements].map((part) => part.placeholder));
-  const outer = new Map<Tensor, Tensor>();
-  const inner = new Map<Tensor, Tensor>();
-  const wanted = new Set<Tensor>();
-  const oldest = Math.min(...[...varying, ...constants.keys()].map(({ id }) => id), Number.POSITIVE_INFINITY);
-  for (const node of orderAfter([...next, ...others], oldest, varying)) {
-    if (node.inputs.some((input) => varying.has(input))) varying.add(node);
-  }
-  for (const node of varying) for (const input of node.inputs) if (!varying.has(input)) wanted.add(input);
-  for (const root of [...next, ...others]) if (!varying.has(root)) wanted.add(root);
-  const closed = [...wanted].filter((node) => !isGenerated(node)).sort((a, b) => a.id - b.id);
-  const values = substitute(closed, constants);
-  for (const [index, node] of closed.entries()) {
-    const known = loweringOf(node, "leaf") && constants.has(node);
-    const inside = known ? node : placeholder(node.shape, node.dtype);
-    inner.set(node, inside);
-    outer.set(inside, values[index] as Tensor);
-  }
-  const replaced = substitute([...next, ...others], new Map([...inner].filter(([from, to]) => from !== to)));
+  const placeholders = [...carries, ...elements].map((part) => part.placeholder);
+  const closed = closeGraph(placeholders, substitute(open, parts.replaced ?? new Map()), parts.constants);
   const loop = new Loop({
     length,
     reverse,
     carries: carries.map((carry) => carry.placeholder),
     elements: elements.map((element) => element.placeholder),
-    constants: [...outer.keys()],
-    next: replaced.slice(0, next.length),
-    others: replaced.slice(next.length),
+    constants: closed.constants,
+    next: closed.outputs.slice(0, carries.length),
+    others: closed.outputs.slice(carries.length),
   });
   return {
     loop,
-    inputs: [...carries.map(({ start }) => start), ...elements.map(({ stacked }) => stacked), ...outer.values()],
+    inputs: [...carries.map(({ start }) => start), ...elements.map(({ stacked }) => stacked), ...closed.values],
     others: loop.body.others,
   };
+}
+
+/** A graph over placeholders only. */
+export interface ClosedGraph {
+  readonly outputs: readonly Tensor[];
+  /** Placeholders for what the graph uses from outside, and what they stand for. */
+  readonly constants: readonly Tensor[];
+  readonly values: readonly Tensor[];
+}
+
+/**
+ * Makes placeholders of whatever a traced graph uses that does not depend on its arguments. Generated values stay inside.
+ *
+ * @param known placeholders of such values that the graph already has.
+ */
+export function closeGraph(
+  placeholders: readonly Tensor[],
+  outputs: readonly Tensor[],
+  known: ReadonlyMap<Tensor, Tensor> = new Map(),
+): ClosedGraph {
+  const varying = new Set(placeholders);
+  const oldest = Math.min(...[...placeholders, ...known.keys()].map(({ id }) => id), Number.POSITIVE_INFINITY);
+  for (const node of orderAfter(outputs, oldest, varying)) {
+    if (node.inputs.some((input) => varying.has(input))) varying.add(node);
+  }
+  const wanted = new Set(outputs.filter((root) => !varying.has(root)));
+  for (const node of varying) for (const input of node.inputs) if (!varying.has(input)) wanted.add(input);
+  const closed = [...wanted].filter((node) => !isGenerated(node)).sort((a, b) => a.id - b.id);
+  const constants = closed.map((node) => (known.has(node) ? node : placeholder(node.shape, node.dtype)));
+  const replaced = new Map(
+    closed.flatMap((node, index) => (known.has(node) ? [] : [[node, constants[index] as Tensor] as const])),
+  );
+  return { outputs: substitute(outputs, replaced), constants, values: substitute(closed, known) };
 }
 
 /** What `roots` need and that is not older than the body, inputs first; what is older cannot depend on it. */

@@ -36,6 +36,8 @@ export type Lowering<P> =
   | { readonly kind: "leaf" }
   /** The input itself. */
   | { readonly kind: "alias" }
+  /** The first input, in kernels that run after the second one is computed. */
+  | { readonly kind: "barrier" }
   /** A value computed from its coordinates and from nothing else. */
   | { readonly kind: "generator"; generate(coordinates: readonly Index[], params: P): GeneratedValue }
   | {

@@ -1,3 +1,4 @@
+export { after } from "./after";
 export {
   add,
   and,
