@@ -43,6 +43,7 @@ export interface CompileOptions {
 /** What one call costs, for the signature of the last call. */
 export interface ProgramStatistics {
   readonly dispatches: number;
+  /** 1, unless loops hold more work than one submit may have on the device. */
   readonly submits: number;
   /** Bytes of temporaries, results and state that the program holds on the device. */
   readonly bytesPeak: number;
@@ -439,7 +440,7 @@ class Trace {
     const arenas = memory.arenas.reduce((sum, bytes) => sum + bytes, 0);
     return {
       dispatches: this.executable.dispatches,
-      submits: 1,
+      submits: this.executable.submits,
       bytesPeak: arenas + state + 2 * resultBytes,
       bytesLowerBound: memory.lowerBound + state + resultBytes,
       kernels: kernels.map(({ spec, flops, bytes, workgroups }, index) => ({

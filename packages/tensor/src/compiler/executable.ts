@@ -94,12 +94,21 @@ export class Executable {
   ): void {
     const { device, plan } = this;
     const groups = this.#bindGroups(bindings);
-    const encoder = device.gpu.createCommandEncoder({ label: "step" });
+    let encoder = device.gpu.createCommandEncoder({ label: "step" });
     for (const copy of copiesIn) encodeCopy(encoder, copy);
     if (options.isTimed) this.#encodeTimed(encoder, groups);
     else if (plan.kernels.length > 0) {
-      const pass = encoder.beginComputePass();
-      this.#encode(this.#schedule, groups, () => pass);
+      const isFull = this.#submitter();
+      let pass = encoder.beginComputePass();
+      this.#encode(this.#schedule, groups, (kernel) => {
+        if (isFull(kernel)) {
+          pass.end();
+          device.submit([encoder.finish()]);
+          encoder = device.gpu.createCommandEncoder({ label: "step, continued" });
+          pass = encoder.beginComputePass();
+        }
+        return pass;
+      });
       pass.end();
     }
     for (const { node, destination } of plan.outputs) {
@@ -117,6 +126,32 @@ export class Executable {
     for (const copy of copiesOut) encodeCopy(encoder, copy);
     device.counters.dispatches += this.dispatches;
     device.submit([encoder.finish()]);
+  }
+
+  /** Submits of one run that is not timed: one, unless loops hold more work than one submit may have. */
+  get submits(): number {
+    const isFull = this.#submitter();
+    const count = (items: readonly Item[]): number =>
+      items.reduce<number>((sum, item) => {
+        if (typeof item === "number") return sum + (isFull(item) ? 1 : 0);
+        let own = 0;
+        for (let t = 0; t < item.loop.length; t++) own += count(item.items);
+        return sum + own;
+      }, 0);
+    return 1 + count(this.#schedule);
+  }
+
+  /** Told of every dispatch before it is encoded: is the current submit full? Only loops are cut. */
+  #submitter(): (kernel: number) => boolean {
+    const { kernels, workPerSubmit } = this.plan;
+    let work = 0;
+    return (kernel) => {
+      const { flops, bytes } = kernels[kernel] as Kernel;
+      const own = flops + 10 * bytes;
+      const isFull = this.plan.loops.length > 0 && work > 0 && work + own > workPerSubmit;
+      work = isFull ? own : work + own;
+      return isFull;
+    };
   }
 
   /** Nanoseconds of every kernel in the last timed run, all of its runs together. */

@@ -41,6 +41,8 @@ export interface Plan {
   /** Results that kernels write into the block of results. */
   readonly direct: ReadonlySet<Tensor>;
   readonly resultBytes: number;
+  /** See {@link CompileTarget.workPerSubmit}. */
+  readonly workPerSubmit: number;
   /** The tensor whose memory a node of a kernel has, by the parities of the iterations of the loops around it. */
   readonly memoryOf: MemoryOf;
 }
@@ -87,6 +89,7 @@ export function makePlan(
     inPlace,
     direct,
     resultBytes: results.bytes,
+    workPerSubmit: target.workPerSubmit,
     memoryOf,
   };
 }

@@ -53,6 +53,11 @@ export interface CompileTarget {
   readonly maxBindingBytes: number;
   /** Bytes that one buffer can have. */
   readonly maxBufferBytes: number;
+  /**
+   * Work that one submit of a program with loops holds at most, in floating-point operations; a byte of memory traffic
+   * counts as ten. Graphics drivers kill what runs for seconds without a break, and pages stop being drawn meanwhile.
+   */
+  readonly workPerSubmit: number;
 }
 
 const targets = new WeakMap<Device, CompileTarget>();
@@ -115,6 +120,8 @@ function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): C
     maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
     hasF16: features.has("shader-f16"),
     maxBufferBytes: limits.maxBufferSize,
+    // About a tenth of a second on a GPU of one teraflop. Nobody watches over a CPU.
+    workPerSubmit: isSoftware ? Number.POSITIVE_INFINITY : 1e11,
     maxBindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
   };
 }

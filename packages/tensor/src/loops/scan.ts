@@ -30,6 +30,12 @@ interface FlatTree {
  * Reverse mode keeps, of every iteration, the carry and what is expensive to compute again (products and sums); wrap
  * parts of the function in `checkpoint` of `@thalweg/autograd` to keep less.
  *
+ * Several steps of training in one call are a scan of the step over its batches: one submit, with donated state replaced
+ * in place, and the metrics of all steps stacked. Where that is more work than a device may be given at once, it is cut
+ * into several submits between kernels.
+ *
+ *     const steps = compile((state: State, batches: Batch) => scan(step, state, batches), { donate: [0] });
+ *
  * @param fn `(carry, x) => [carry, y]`; the new carry has the structure, shapes and dtypes of the old one. `y` is any
  * tree, null for nothing.
  * @param init The carry before the first iteration.
