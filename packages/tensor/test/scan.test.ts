@@ -1,11 +1,11 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { makePlan } from "../src/compiler/plan";
-import { compileTarget } from "../src/compiler/target";
+import { compileTarget, type Pass } from "../src/compiler/target";
 import { verifyPlan } from "../src/compiler/verify";
 import { arange, compile, ones, scalar, scan, stack, type Tensor, tensor, zeros } from "../src/index";
 import { placeholder } from "../src/tensor";
-import { evaluateReference, type NdArray } from "../src/testing/index";
+import { evaluateReference, type NdArray, retarget } from "../src/testing/index";
 import { useDevice } from "./device";
 
 const device = useDevice();
@@ -153,6 +153,35 @@ describe("random loops", () => {
       { numRuns: 40, seed: 11 },
     );
   }, 240_000);
+});
+
+describe("random loops without one of the compiler's passes", () => {
+  afterEach(() => {
+    retarget(device(), undefined);
+  });
+
+  it.each<Pass>(["rewrites", "parallelize", "fuse", "inPlace", "pack", "reuse"])(
+    "without %s",
+    async (pass) => {
+      const target = retarget(device(), { without: [pass] });
+      await fc.assert(
+        fc.asyncProperty(programs, async (program) => {
+          const { state, xs, w } = inputs(program);
+          const leaves = state.map(({ shape, dtype }) => placeholder(shape, dtype));
+          const outputs = run(program, leaves, xs, w);
+          verifyPlan(makePlan(outputs, [...leaves, undefined, undefined], target));
+          const step = compile((own: readonly Tensor[]) => run(program, own, xs, w), { donate: [0] });
+          const expected = evaluateReference(unrolled(program, state, values(11, xs.shape), values(12, w.shape)));
+          for (const [index, result] of step(state).entries()) {
+            expectClose(await result.data(), expected[index] as NdArray, terms);
+          }
+          step.dispose();
+        }),
+        { numRuns: 6, seed: 3 },
+      );
+    },
+    120_000,
+  );
 });
 
 describe("scan", () => {
