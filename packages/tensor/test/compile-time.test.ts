@@ -43,3 +43,42 @@ it("where loops are kept, an epilogue is one text for all elements of a tile", a
     expect(looped.values).toEqual(plain.values);
   }
 });
+
+it("operands that lanes load for each other give the same bits, whatever does not fill a tile", async ({ skip }) => {
+  const { features, adapter } = device();
+  const lanes = adapter.subgroupMinSize;
+  if (!features.has("subgroups") || lanes !== adapter.subgroupMaxSize) skip("the adapter has no fixed subgroups");
+  const product = (a?: Tensor, b?: Tensor, c?: Tensor) => (a as Tensor).dot(b as Tensor).add(c as Tensor);
+  const transposed = (a?: Tensor, b?: Tensor, c?: Tensor) => (c as Tensor).sub((a as Tensor).T.dot(b as Tensor));
+  const run = async (broadcastLanes: number, fn: typeof product, args: Tensor[]) => {
+    retarget(device(), { broadcastLanes, isSoftware: true });
+    const program = compile(fn, { donate: [2] });
+    // Added twice to where it lies: what is stored twice would show.
+    const values = await program(args[0], args[1], program(args[0], args[1], (args[2] as Tensor).mul(1))).data();
+    return {
+      values,
+      code: program
+        .statistics()
+        .kernels.map((kernel) => kernel.code)
+        .join(),
+    };
+  };
+  for (const [rows, columns] of [
+    [16, 32],
+    [21, 100],
+    [9, 4 * lanes + 6],
+    [40, 10],
+  ] as const) {
+    const c = random(rows, columns);
+    for (const [fn, a] of [
+      [product, random(rows, 12)],
+      [transposed, random(12, rows)],
+    ] as const) {
+      const plain = await run(0, fn, [a, random(12, columns), c]);
+      const shared = await run(lanes, fn, [a, random(12, columns), c]);
+      expect(shared.values).toEqual(plain.values);
+      expect(plain.code).not.toContain("subgroup");
+      expect(shared.code.includes("subgroupBroadcast")).toBe(columns > 2 * lanes);
+    }
+  }
+});

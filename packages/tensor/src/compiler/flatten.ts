@@ -81,8 +81,8 @@ export function flatten(root: PlannedGraph, target: CompileTarget): FlatGraph {
         writes.flatMap((node) => (own.has(node) ? [[node, own.get(node) as Tensor] as const] : [])),
       );
       const { isStored } = fusion;
-      const { keepsLoops } = target;
-      const tensors: KernelTensors = { reads, writes, inPlace: before, isStored, keepsLoops, offset };
+      const { keepsLoops, broadcastLanes } = target;
+      const tensors: KernelTensors = { reads, writes, inPlace: before, isStored, keepsLoops, broadcastLanes, offset };
       lowered.push({ cluster, tensors });
       segment.push({ part: lower(cluster, tensors), reads, writes });
     }

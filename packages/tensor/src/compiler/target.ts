@@ -39,6 +39,11 @@ export interface CompileTarget {
    * them when they run.
    */
   readonly keepsLoops: boolean;
+  /**
+   * Lanes of every subgroup, if invocations of a CPU's vector share what they load by exchanging it; 0 if each loads for
+   * itself. Invocations of a workgroup are in subgroups by their numbers, in order.
+   */
+  readonly broadcastLanes: number;
   /** Forces the variant of a contraction; where it is undefined or returns undefined, heuristics choose. */
   readonly chooseContraction?: (problem: ContractionProblem) => ContractionVariant | undefined;
   /** Storage buffers that one kernel can bind. */
@@ -107,6 +112,7 @@ export function retarget(device: Device, changes: Partial<CompileTarget> | undef
 }
 
 function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): CompileTarget {
+  const isFixed = adapter.subgroupMinSize === adapter.subgroupMaxSize;
   return {
     isSoftware,
     invocations: isSoftware ? 64 : 16_384,
@@ -114,6 +120,7 @@ function targetOf({ limits, adapter, features }: Device, isSoftware: boolean): C
     operandReuse: isSoftware ? 4 : 32,
     likesTallTiles: isSoftware && adapter.subgroupMinSize >= 8,
     keepsLoops: isSoftware,
+    broadcastLanes: isSoftware && features.has("subgroups") && isFixed ? adapter.subgroupMinSize : 0,
     maxBindings: limits.maxStorageBuffersPerShaderStage,
     maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
     maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,

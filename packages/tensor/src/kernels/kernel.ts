@@ -14,9 +14,11 @@ export interface KernelTensors {
   /** For results written in place of a tensor that is read: that tensor. Both are one binding. */
   readonly inPlace: ReadonlyMap<Tensor, Tensor>;
   readonly isStored: (node: Tensor) => boolean;
+  /** See {@link CompileTarget}. */
   readonly keepsLoops: boolean;
   /** Where the elements of a result begin in its buffer; default 0. */
   readonly offset?: (node: Tensor) => Index | undefined;
+  readonly broadcastLanes: number;
 }
 
 /** One kernel ready for the device, with the tensors of its bindings. */
@@ -149,7 +151,11 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
   const uniforms = opaque || needsRuntime([...functions, ...vectorFunctions]) || all.includes("runtime.zero");
   const usesF16 = bindings.some(({ type }) => type.includes("f16")) || /\bf16\b/.test(all);
   const workgroupSize = (parts[0] as KernelPart).workgroupSize;
+  const usesSubgroups = all.includes("subgroup");
+  const lane = usesSubgroups ? { parameter: ", subgroup_lane: u32", argument: ", subgroup_lane" } : undefined;
   const code = [
+    // Kernels that exchange values know better than the analysis that all lanes of a subgroup go the same way.
+    ...(usesSubgroups ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []),
     ...(usesF16 ? ["enable f16;"] : []),
     ...(iterations.length > 0 ? ["struct Iteration { number: u32 }"] : []),
     ...iterations.map((level) => `@group(1) @binding(${level + 1}) var<uniform> loop${level}: Iteration;`),
@@ -161,12 +167,15 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     ...(opaque ? ["fn opaque_bits(bits: u32) -> f32 { return bitcast<f32>(bits ^ runtime.zero); }"] : []),
     mathSource(functions, vectorFunctions),
     own,
-    ...(parts.length === 1 ? [] : texts.map((text, part) => `fn part${part}(number: u32, local: u32) {\n${text}\n}`)),
+    ...(parts.length === 1
+      ? []
+      : texts.map((text, part) => `fn part${part}(number: u32, local: u32${lane?.parameter ?? ""}) {\n${text}\n}`)),
     `@compute @workgroup_size(${workgroupSize})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
+    ...(usesSubgroups ? ["        @builtin(subgroup_invocation_id) subgroup_lane: u32,"] : []),
     "        @builtin(local_invocation_index) local: u32) {",
     "  let number = group.y * groups.x + group.x;",
-    parts.length === 1 ? (texts[0] as string) : dealOut(parts),
+    parts.length === 1 ? (texts[0] as string) : dealOut(parts, lane?.argument ?? ""),
     "}",
   ];
   return {
@@ -192,10 +201,10 @@ const iterationsIn = (text: string): number[] =>
   [...new Set([...text.matchAll(iterationNames)].map(([, level]) => Number(level)))].sort();
 
 /** Statements that hand every workgroup to a part, with its number there. */
-function dealOut(parts: readonly KernelPart[]): string {
+function dealOut(parts: readonly KernelPart[], more: string): string {
   let first = 0;
   const calls = parts.map(({ workgroups }, part) => {
-    const call = `part${part}(number - ${first}u, local);`;
+    const call = `part${part}(number - ${first}u, local${more});`;
     first += workgroups;
     return part === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
   });

@@ -60,18 +60,18 @@ export function contractionVariants(problem: ContractionProblem, target: Compile
   return registerVariants(problem, target);
 }
 
+/** Operations below which a product's kernel is chosen by how fast it compiles on CPUs: it runs in no time. */
+const smallWork = 2 ** 23;
+
 /**
- * CPUs with vectors of eight or more like tall tiles, except where a wide iteration saves gathers: both operands lie
- * together along the contraction and no other way. Measured on Mesa's llvmpipe; SwiftShader (vectors of four) prefers
- * what GPUs do.
+ * CPUs with vectors of eight or more like tall tiles, and short ones where there is little to do: their drivers need
+ * milliseconds for every load. Measured on Mesa's llvmpipe; SwiftShader (vectors of four) prefers what GPUs do.
  */
-function registerVariants({ a, b }: ContractionProblem, { likesTallTiles }: CompileTarget): RegisterVariant[] {
-  const wide: RegisterVariant = { kind: "registers", rows: 8, unroll: 4 };
-  const tall: RegisterVariant = { kind: "registers", rows: 16, unroll: 1 };
-  const others: RegisterVariant[] = [
-    { kind: "registers", rows: 4, unroll: 4 },
-    { kind: "registers", rows: 8, unroll: 1 },
-  ];
-  const saves = a.contracted && b.contracted && !b.free;
-  return likesTallTiles && !saves ? [tall, wide, ...others] : [wide, tall, ...others];
+function registerVariants(problem: ContractionProblem, { likesTallTiles }: CompileTarget): RegisterVariant[] {
+  const variant = (rows: number, unroll: 1 | 4): RegisterVariant => ({ kind: "registers", rows, unroll });
+  const all = [variant(8, 4), variant(16, 1), variant(8, 1), variant(4, 4), variant(4, 1)];
+  const { batch, rows, columns, depth } = problem;
+  const isSmall = 2 * batch * rows * columns * depth < smallWork;
+  const first = !likesTallTiles ? variant(8, 4) : isSmall ? variant(4, 1) : variant(16, 1);
+  return [first, ...all.filter((other) => other.rows !== first.rows || other.unroll !== first.unroll)];
 }
