@@ -3,7 +3,7 @@ import type { TrainingProblem } from "./cases/training";
 
 /** An engine under test. Each module in `engines/` exports one `create` function that resolves to this. */
 export interface Engine {
-  /** As in the tables. */
+  /** As in the tables and in the option `--engines`. */
   readonly name: string;
   readonly version: string;
   /** Uploads parameters and batches and gets ready to train; runs no step. */

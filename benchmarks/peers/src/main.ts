@@ -19,7 +19,7 @@ const groups: Readonly<Record<string, readonly Case[]>> = { training: trainingCa
 /** Loads an engine only when it takes part: the peers look for `navigator.gpu` while they start. */
 const engineLoaders: Readonly<Record<string, (options: { python: string }) => Promise<Engine>>> = {
   thalweg: async () => (await import("./engines/thalweg")).create(),
-  jaxjs: async () => (await import("./engines/jaxjs")).create(),
+  "jax-js": async () => (await import("./engines/jaxjs")).create(),
   tfjs: async () => (await import("./engines/tfjs")).create(),
   pytorch: async (options) => (await import("./engines/pytorch")).create(options),
 };

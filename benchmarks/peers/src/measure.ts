@@ -192,7 +192,7 @@ class Session<R extends Repeatable> {
           runs: 1,
         });
       } catch (error) {
-        this.#failed.push({ ...this.#row(engine?.name ?? name, engine?.version ?? ""), error: messageOf(error) });
+        this.#failed.push({ ...this.#row(name, engine?.version ?? ""), error: messageOf(error) });
       }
     }
     this.#buffers.stop();
@@ -230,7 +230,7 @@ class Session<R extends Repeatable> {
     onStage({ doing: "ends" });
     for (const { work } of this.contestants) work.dispose();
     const order = this.#sources.map(({ name }) => name);
-    const place = ({ engine }: Row) => order.findIndex((name) => sameEngine(name, engine));
+    const place = ({ engine }: Row) => order.indexOf(engine);
     return [...rows, ...this.#failed].sort((a, b) => place(a) - place(b));
   }
 
@@ -269,9 +269,6 @@ class Session<R extends Repeatable> {
     };
   }
 }
-
-/** `jaxjs` names what calls itself `jax-js`. */
-const sameEngine = (name: string, engine: string): boolean => name === engine.replaceAll("-", "");
 
 /** Lets the event loop turn, in which some engines send what they have noted. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

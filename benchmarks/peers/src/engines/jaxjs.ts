@@ -233,7 +233,8 @@ function transformer(model: Extract<Model, { kind: "transformer" }>, params: Arr
 function lstm(model: Extract<Model, { kind: "lstm" }>, params: Arrays, tokens: np.Array): np.Array {
   const [batchSize = 0, positions = 0] = tokens.shape;
   const { features } = model;
-  let x = np.take(take(params, "tokens.table"), tokens, 0);
+  // Not np.take: under jit its gradient fails here ("routine primitive scatter input is not imm").
+  let x = np.dot(nn.oneHot(tokens, model.vocabulary), take(params, "tokens.table"));
   for (let index = 0; index < model.layers; index++) {
     const name = `lstm${index}`;
     const fromInput = np.dot(x, take(params, `${name}.inputKernel`)).add(take(params, `${name}.bias`));
