@@ -316,7 +316,9 @@ function drawEpilogue(emitter: Emitter, cluster: Cluster, plan: Plan, tile: Tile
 }
 
 function drawResults(emitter: Emitter, cluster: Cluster, plan: Plan, tile: Tile): void {
-  if (emitter.keepsLoops) {
+  // Elements at the ragged end of a row are stored one by one: as statements, hundreds of lines that shader compilers
+  // of GPUs take seconds for.
+  if (emitter.keepsLoops || plan.isRagged) {
     drawLoopedEpilogue(emitter, cluster, plan, tile);
     return;
   }
