@@ -166,7 +166,7 @@ export const trainingCases: readonly TrainingCase[] = [
     model: { kind: "resnet", image: [32, 32, 3], classes: 10, widths: [16, 32, 64], blocks: 3 },
     batchSize: { gpu: 128, software: 16 },
     ...momentum,
-    tolerance: 1e-4,
+    tolerance: 1e-3,
   },
   {
     type: "training",
