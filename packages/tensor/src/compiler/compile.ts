@@ -419,8 +419,18 @@ class Trace {
   }
 
   #newResidence(leaves: readonly Tensor[]): Residence {
-    const storages = leaves.map((leaf) => this.device.pool.allocate(bindingBytes(leaf), `${this.#name}: state`));
-    const residence: Residence = { storages, holders: [] };
+    const storages = new Map<Tensor, Storage>();
+    for (const group of this.plan.neighbours) {
+      const block = this.device.pool.allocate(group.bytes, `${this.#name}: state`);
+      for (const [leaf, offset] of group.offsets) {
+        storages.set(leaf, this.device.pool.view(block, offset, bindingBytes(leaf)));
+      }
+      block.release();
+    }
+    const own = leaves.map(
+      (leaf) => storages.get(leaf) ?? this.device.pool.allocate(bindingBytes(leaf), `${this.#name}: state`),
+    );
+    const residence: Residence = { storages: own, holders: [] };
     this.#residences.push(residence);
     return residence;
   }

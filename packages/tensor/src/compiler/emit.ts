@@ -52,10 +52,10 @@ export interface EmitterOptions {
   readonly bufferName: (node: Tensor) => string;
   /** Are elements of the node loaded and stored as vectors of four? */
   readonly isVector: (node: Tensor) => boolean;
+  /** Where a node begins in its binding, in elements and as a multiple of four; default: at its start. */
+  readonly offset?: (node: Tensor) => Index | undefined;
   /** Do loops stay loops, whatever the driver would make of them? See {@link CompileTarget.keepsLoops}. */
   readonly keepsLoops?: boolean;
-  /** Where the elements of a result begin in its buffer; default 0. */
-  readonly offset?: (node: Tensor) => Index | undefined;
   /** Told of every load: the position in the node, and whether it is read under a guard. */
   readonly onLoad?: (position: Index, isGuarded: boolean) => void;
 }
@@ -349,7 +349,7 @@ export class Emitter {
   }
 
   #load(node: Tensor, at: readonly Index[]): Value {
-    const position = linearize(at, node.shape);
+    const position = this.#placed(node, linearize(at, node.shape));
     this.#options.onLoad?.(position, this.#guard !== undefined);
     if (!dependsOn(position, laneName)) return this.#loadScalar(node, position);
     const start = substitute(position, new Map([[laneName, constantIndex(0)]]));

@@ -244,17 +244,19 @@ export class Executable {
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
     const depth = plan.loops.reduce((most, { level }) => Math.max(most, level + 1), 0);
-    const groups = plan.kernels.map(({ spec, bindings: own }) => {
+    const groups = plan.kernels.map(({ spec, bindings: own, segments }) => {
       const made = new Map<string, GPUBindGroup>();
       return Array.from({ length: 2 ** depth }, (_, bits) => {
         const parities = Array.from({ length: depth }, (_, level) => (bits >> level) & 1);
-        const tensors = own.map(([node]) => plan.memoryOf.at(node as Tensor, parities));
-        const memory = tensors.map(({ id }) => id).join();
+        const tensors = own.map((binding, index) =>
+          (segments?.[index] ?? [binding]).map(([node]) => plan.memoryOf.at(node as Tensor, parities)),
+        );
+        const memory = tensors.map((list) => list.map(({ id }) => id)).join();
         const group =
           made.get(memory) ??
           device.bindGroup(
             spec,
-            tensors.map((tensor) => this.#locate(tensor, bindings)),
+            tensors.map((list) => rangeAround(list.map((tensor) => this.#locate(tensor, bindings)))),
             spec.label,
           );
         made.set(memory, group);
@@ -321,6 +323,17 @@ export interface Copy {
 
 function encodeCopy(encoder: GPUCommandEncoder, { from, to }: Copy): void {
   encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, alignUp(from.size, 4));
+}
+
+/** The range from the first to the last of ranges in one buffer. */
+function rangeAround(ranges: readonly BindingRange[]): BindingRange {
+  const [{ buffer }] = ranges as readonly [BindingRange];
+  invariant(
+    ranges.every((range) => range.buffer === buffer),
+    "tensors of a binding lie in one buffer",
+  );
+  const offset = Math.min(...ranges.map((range) => range.offset));
+  return { buffer, offset, size: Math.max(...ranges.map((range) => range.offset + range.size)) - offset };
 }
 
 /** Bindings cover whole vectors of four, which every allocation has room for. */

@@ -5,8 +5,9 @@ import { assemble, type Kernel, type KernelTensors } from "../kernels/kernel";
 import { placeholder, type Tensor } from "../tensor";
 import type { Cluster } from "./fuse";
 import type { CompiledLoop, PlannedGraph } from "./loops";
-import { type LoweredStep, packSteps } from "./pack";
+import { packSteps } from "./pack";
 import type { LoopRange } from "./plan-memory";
+import { type ClusterStep, neighbourLists, type SegmentStep } from "./segments";
 import { sharedLowering } from "./share";
 import type { CompileTarget } from "./target";
 
@@ -29,6 +30,8 @@ export interface FlatGraph {
   /** The clusters that the kernels compute. */
   readonly lowered: readonly { readonly cluster: Cluster; readonly tensors: KernelTensors }[];
   readonly loops: readonly LoopRange[];
+  /** Kernels over many tensors; see compiler/segments.ts. */
+  readonly segments: readonly SegmentStep[];
   readonly memoryOf: MemoryOf;
   /** In how many loops the memory of a tensor is only needed within one iteration. */
   levelOf(node: Tensor): number;
@@ -42,9 +45,17 @@ interface Turns {
   readonly odd: Tensor;
 }
 
-export function flatten(root: PlannedGraph, target: CompileTarget): FlatGraph {
+/**
+ * @param segmentsFor chooses among clusters outside of loops those that become one kernel.
+ */
+export function flatten(
+  root: PlannedGraph,
+  target: CompileTarget,
+  segmentsFor: (clusters: readonly ClusterStep[]) => readonly SegmentStep[],
+): FlatGraph {
   const kernels: Kernel[] = [];
-  const lowered: { readonly cluster: Cluster; readonly tensors: KernelTensors }[] = [];
+  const lowered: ClusterStep[] = [];
+  const segments: SegmentStep[] = [];
   const lower = sharedLowering(target);
   const loops: LoopRange[] = [];
   const inPlace = new Map<Tensor, Tensor>();
@@ -64,10 +75,17 @@ export function flatten(root: PlannedGraph, target: CompileTarget): FlatGraph {
     }
     const stacked = new Set(loop?.stacks.map(({ inside }) => inside));
     const offset = (node: Tensor) => (stacked.has(node) ? loop?.offset(node) : undefined);
-    let segment: LoweredStep[] = [];
+    let pending: ClusterStep[] = [];
     const flush = (): void => {
-      for (const { parts } of packSteps(segment, own, target)) kernels.push(assemble(parts, target));
-      segment = [];
+      const chosen = level === 0 ? segmentsFor(pending) : [];
+      const inSegments = new Set(chosen.flatMap(({ clusters }) => clusters));
+      const single = pending.filter(({ cluster }) => !inSegments.has(cluster));
+      const steps = single.map((step) => ({ ...step, part: lower(step.cluster, step.tensors) }));
+      const packs = packSteps([...steps, ...chosen], own, target, neighbourLists(chosen).crosses);
+      for (const { parts } of packs) kernels.push(assemble(parts, target));
+      lowered.push(...single);
+      segments.push(...chosen);
+      pending = [];
     };
     for (const cluster of order) {
       if (cluster.loop !== undefined) {
@@ -83,8 +101,7 @@ export function flatten(root: PlannedGraph, target: CompileTarget): FlatGraph {
       const { isStored } = fusion;
       const { keepsLoops, broadcastLanes } = target;
       const tensors: KernelTensors = { reads, writes, inPlace: before, isStored, keepsLoops, broadcastLanes, offset };
-      lowered.push({ cluster, tensors });
-      segment.push({ part: lower(cluster, tensors), reads, writes });
+      pending.push({ cluster, tensors, reads, writes });
     }
     flush();
   };
@@ -134,6 +151,7 @@ export function flatten(root: PlannedGraph, target: CompileTarget): FlatGraph {
     kernels,
     lowered,
     loops: loops.filter(({ from, to }) => to > from),
+    segments,
     memoryOf: {
       at,
       all: (node) => [...new Set(combinations.map((parities) => at(node, parities)))],

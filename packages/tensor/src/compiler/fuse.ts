@@ -459,6 +459,19 @@ function readsLeafAtOwnElement(
   );
 }
 
+/** Are the members elementwise, and is whatever they read read at their own element, or at one place for all? */
+export function readsAlongElements({ size, members }: Cluster, isStored: (node: Tensor) => boolean): boolean {
+  const position = variableIndex("element", 0, Math.max(0, size - 1));
+  return members.every(
+    (member) =>
+      member.kind === "element" &&
+      everyRead(member, position, isStored, isStored, (node, at) => {
+        const where = linearize(at, node.shape);
+        return where.terms.length === 0 || (node.size === size && where.key === position.key);
+      }),
+  );
+}
+
 const loopVariablesOf = (member: Member): Index[] =>
   loopExtents(member).map((extent, index) => variableIndex(`loop${index}`, 0, Math.max(0, extent - 1)));
 

@@ -28,14 +28,22 @@ const smallFlops = 2 ** 25;
 /** Characters of a kernel's statements: drivers take more than linear time to compile them. */
 const longestText = 16_000;
 
-const isSmall = ({ bytes, flops, statements }: KernelPart): boolean =>
-  bytes <= smallBytes && flops <= smallFlops && statements.declarations === undefined;
+const isSmall = ({ bytes, flops, statements, slots }: KernelPart): boolean =>
+  bytes <= smallBytes &&
+  flops <= smallFlops &&
+  statements.declarations === undefined &&
+  slots.every(({ segments }) => segments === undefined);
 
-/** @param steps in an order in which every one comes behind what it reads, and behind who reads what it replaces. */
+/**
+ * @param steps in an order in which every one comes behind what it reads, and behind who reads what it replaces; kernels
+ *   over segments may stand anywhere.
+ * @param crosses can one kernel not read and write these? They will lie in one buffer.
+ */
 export function packSteps(
   steps: readonly LoweredStep[],
   inPlace: ReadonlyMap<Tensor, Tensor>,
   target: CompileTarget,
+  crosses: (reads: readonly Tensor[], writes: readonly Tensor[]) => boolean,
 ): Pack[] {
   const packs: { parts: KernelPart[]; reads: Set<Tensor>; writes: Tensor[]; readonly isOpen: boolean }[] = [];
   const writtenBy = new Map<Tensor, number>();
@@ -49,7 +57,13 @@ export function packSteps(
     const earliest = Math.max(0, ...behind.map((index) => index + 1));
     const isOpen = isPacking && isSmall(part);
     let index = isOpen
-      ? packs.findIndex((pack, at) => at >= earliest && pack.isOpen && fits(pack.parts, part, target))
+      ? packs.findIndex(
+          (pack, at) =>
+            at >= earliest &&
+            pack.isOpen &&
+            fits(pack.parts, part, target) &&
+            !crosses([...pack.reads, ...reads], [...pack.writes, ...writes]),
+        )
       : -1;
     if (index < 0) index = packs.push({ parts: [], reads: new Set(), writes: [], isOpen }) - 1;
     const pack = packs[index] as (typeof packs)[0];
@@ -72,8 +86,22 @@ const replaced = ({ writes }: Pick<Step, "writes">, inPlace: ReadonlyMap<Tensor,
  * Large kernels as soon as they can run, in their order, and small ones when no large one can: then several of them can.
  */
 function smallOnesLast(steps: readonly LoweredStep[], inPlace: ReadonlyMap<Tensor, Tensor>): LoweredStep[] {
+  const order = inOrder(steps, inPlace, ({ part }) => isSmall(part));
+  invariant(order, "steps come behind what they wait for");
+  return order;
+}
+
+/**
+ * An order in which every step comes behind what it reads, and behind who reads what it replaces: the given one as far as
+ * that goes, and what can wait after what cannot. Undefined if steps wait for each other.
+ */
+export function inOrder<S extends Step>(
+  steps: readonly S[],
+  inPlace: ReadonlyMap<Tensor, Tensor>,
+  canWait: (step: S) => boolean,
+): S[] | undefined {
   const writer = new Map(steps.flatMap((step) => step.writes.map((node) => [node, step] as const)));
-  const readers = new Map<Tensor, LoweredStep[]>();
+  const readers = new Map<Tensor, S[]>();
   for (const step of steps) for (const node of step.reads) readers.set(node, [...(readers.get(node) ?? []), step]);
   const waitsFor = new Map(
     steps.map((step) => {
@@ -82,14 +110,14 @@ function smallOnesLast(steps: readonly LoweredStep[], inPlace: ReadonlyMap<Tenso
       return [step, new Set([...producers, ...formerReaders].filter((other) => other !== step))] as const;
     }),
   );
-  const order: LoweredStep[] = [];
-  const done = new Set<LoweredStep>();
+  const order: S[] = [];
+  const done = new Set<S>();
   while (order.length < steps.length) {
     const ready = steps.filter(
-      (step) => !done.has(step) && [...(waitsFor.get(step) as Set<LoweredStep>)].every((other) => done.has(other)),
+      (step) => !done.has(step) && [...(waitsFor.get(step) as Set<S>)].every((other) => done.has(other)),
     );
-    invariant(ready.length > 0, "steps come behind what they wait for");
-    const large = ready.find(({ part }) => !isSmall(part));
+    if (ready.length === 0) return undefined;
+    const large = ready.find((step) => !canWait(step));
     for (const step of large === undefined ? ready : [large]) {
       order.push(step);
       done.add(step);

@@ -56,6 +56,7 @@ interface Life {
  * @param largestArena bytes that one buffer can have.
  * @param loops ranges of steps that are repeated, outer ones first.
  * @param levelOf in how many loops a temporary lives and dies within one iteration.
+ * @param together lists of temporaries that are in one arena each; no step reads one and writes another of a list.
  */
 export function planMemory(
   steps: readonly Step[],
@@ -64,12 +65,13 @@ export function planMemory(
   largestArena: number,
   loops: readonly LoopRange[] = [],
   levelOf: (node: Tensor) => number = () => 0,
+  together: readonly (readonly Tensor[])[] = [],
 ): MemoryPlan {
   const lives = livesOf(steps, temporaries, kept, loops, levelOf);
   const conflicts = conflictsOf(steps, temporaries);
   let best: Omit<MemoryPlan, "lowerBound"> | undefined;
   for (const order of orders) {
-    const plan = placeInOrder([...lives].sort(order), conflicts, largestArena);
+    const plan = placeInOrder([...lives].sort(order), conflicts, largestArena, together);
     if (best === undefined || totalOf(plan) < totalOf(best)) best = plan;
   }
   return { ...(best as MemoryPlan), lowerBound: mostAlive(lives, steps.length) };
@@ -95,14 +97,20 @@ function placeInOrder(
   lives: readonly Life[],
   conflicts: ReadonlyMap<Tensor, ReadonlySet<Tensor>>,
   largestArena: number,
+  together: readonly (readonly Tensor[])[],
 ): Omit<MemoryPlan, "lowerBound"> {
+  // What must be together goes first, each list into an arena of its own; the rest finds gaps there, too.
+  const listOf = new Map(together.flatMap((list) => list.map((node) => [node, list] as const)));
+  const arenaOf = new Map<readonly Tensor[], number>();
+  const [bound, free] = [lives.filter(({ node }) => listOf.has(node)), lives.filter(({ node }) => !listOf.has(node))];
   const places = new Map<Tensor, Place>();
   const arenas: { bytes: number; lives: (Life & { offset: number })[] }[] = [];
-  for (const life of lives) {
+  for (const life of [...bound, ...free]) {
+    const list = listOf.get(life.node);
     const forbidden = new Set([...(conflicts.get(life.node) ?? [])].map((other) => places.get(other)?.arena));
     let best: { arena: number; offset: number; growth: number; spare: number } | undefined;
     for (const [arena, { bytes, lives: placed }] of arenas.entries()) {
-      if (forbidden.has(arena)) continue;
+      if (forbidden.has(arena) || (list !== undefined && arenaOf.get(list) !== arena)) continue;
       const { offset, spare } = tightestGap(life, placed, bytes);
       if (offset + life.bytes > largestArena) continue;
       const growth = Math.max(0, offset + life.bytes - bytes);
@@ -113,6 +121,7 @@ function placeInOrder(
       best = { arena: arenas.length, offset: 0, growth: life.bytes, spare: 0 };
       arenas.push({ bytes: 0, lives: [] });
     }
+    if (list !== undefined) arenaOf.set(list, best.arena);
     const arena = arenas[best.arena] as (typeof arenas)[0];
     arena.bytes = Math.max(arena.bytes, best.offset + life.bytes);
     arena.lives.push({ ...life, offset: best.offset });

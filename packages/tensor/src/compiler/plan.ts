@@ -3,15 +3,16 @@
  */
 import { OutOfMemoryError, UnsupportedError } from "../errors";
 import { topologicalOrder } from "../graph/visit";
-import type { Kernel, KernelTensors } from "../kernels/kernel";
+import { boundTensors, type Kernel, type KernelTensors } from "../kernels/kernel";
 import { loweringOf, type Primitive } from "../primitives/definition";
 import { reshape } from "../primitives/movement";
 import { apply, type Tensor } from "../tensor";
-import { flatten, type MemoryOf } from "./flatten";
+import { type FlatGraph, flatten, type MemoryOf } from "./flatten";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
 import { type PlannedGraph, type PreparedGraph, prepareLoops, startedIn } from "./loops";
 import { parallelize } from "./parallelize";
 import { alignUp, type LoopRange, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
+import { chooseSegments, fillTable, type Neighbours, neighbourLists, placeNeighbours } from "./segments";
 import { simplify } from "./simplify";
 import type { CompileTarget } from "./target";
 
@@ -43,6 +44,8 @@ export interface Plan {
   readonly resultBytes: number;
   /** See {@link CompileTarget.workPerSubmit}. */
   readonly workPerSubmit: number;
+  /** Leaves whose memory is taken over that must lie in one block each. */
+  readonly neighbours: readonly Neighbours[];
   /** The tensor whose memory a node of a kernel has, by the parities of the iterations of the loops around it. */
   readonly memoryOf: MemoryOf;
 }
@@ -62,34 +65,68 @@ export function makePlan(
   });
   const simple = copyMovedLeaves(prepared.outputs, replaces);
   const graph = planGraph({ outputs: simple, stored: prepared.stored }, replaces, target);
-  const { kernels, lowered, loops, memoryOf, levelOf, inPlace } = flatten(graph, target);
-  const steps = kernels.map(({ bindings, spec }): Step => {
-    const touched = (access: "read" | "read_write") =>
-      bindings.filter((_, index) => spec.bindings[index] === access).map(([node]) => node as Tensor);
-    return { reads: touched("read").flatMap(memoryOf.all), writes: touched("read_write").flatMap(memoryOf.all) };
-  });
   const results = placeResults(simple, replaces, graph.inPlace);
+  const isPacking = !target.without?.includes("pack");
+  const flat = flatten(graph, target, (clusters) =>
+    isPacking ? chooseSegments(clusters, graph.inPlace, results.direct, target) : [],
+  );
+  // Loops share memory in ways that only show now. What cannot lie together gets kernels of its own.
+  return (
+    finish(flat, simple, results, target) ??
+    (finish(
+      flatten(graph, target, () => []),
+      simple,
+      results,
+      target,
+    ) as Plan)
+  );
+}
+
+/** Memory for a list of kernels; undefined if the segments among them cannot have what they need. */
+function finish(
+  { kernels, lowered, loops, segments, memoryOf, levelOf, inPlace }: FlatGraph,
+  simple: readonly Tensor[],
+  results: Results,
+  target: CompileTarget,
+): Plan | undefined {
+  const steps = kernels.map((kernel): Step => {
+    const touched = (access: "read" | "read_write") =>
+      boundTensors(kernel).flatMap((own) => (own.access === access ? memoryOf.all(own.tensors[0] as Tensor) : []));
+    return { reads: touched("read"), writes: touched("read_write") };
+  });
   const isOwn = (node: Tensor) => memoryOf.at(node, []) === node;
   const direct = writtenInPlace(new Set([...results.direct].filter(isOwn)), steps);
-  const isTemporary = (node: Tensor) => !loweringOf(node, "leaf") || memoryOf.isSpare(node);
+  const isLeaf = (node: Tensor) => loweringOf(node, "leaf") !== undefined && !memoryOf.isSpare(node);
   const temporaries = new Set(
-    steps.flatMap(({ writes }) => writes).filter((node) => isTemporary(node) && !direct.has(node)),
+    steps.flatMap(({ writes }) => writes).filter((node) => !isLeaf(node) && !direct.has(node)),
   );
+  const together = neighbourLists(segments, (node) => memoryOf.at(node, []));
+  const hasRoom = together.lists.every(
+    (list) =>
+      (list.every(isLeaf) || list.every((node) => temporaries.has(node))) &&
+      list.reduce((sum, node) => sum + alignUp(tensorBytes(node)), 0) <= target.maxBindingBytes,
+  );
+  if (!hasRoom || steps.some(({ reads, writes }) => together.crosses(reads, writes))) return undefined;
   const final = simple.map((node) => memoryOf.at(node, []));
   const isReusing = !target.without?.includes("reuse");
   const kept = isReusing ? new Set(final.filter((node) => temporaries.has(node))) : temporaries;
   const used = new Set([...steps.flatMap(({ reads, writes }) => [...reads, ...writes]), ...final]);
+  const bound = together.lists.filter((list) => !list.every(isLeaf));
+  const memory = planMemory(steps, temporaries, kept, target.maxBufferBytes, loops, levelOf, bound);
+  const neighbours = together.lists.filter((list) => list.every(isLeaf)).map(placeNeighbours);
+  for (const segment of segments) fillTable(segment, memoryOf, memory, neighbours);
   return {
     kernels,
     lowered,
     loops,
-    leaves: [...used].filter((node) => loweringOf(node, "leaf") && !memoryOf.isSpare(node)),
-    memory: planMemory(steps, temporaries, kept, target.maxBufferBytes, loops, levelOf),
+    leaves: [...used].filter(isLeaf),
+    memory,
     outputs: simple.map((node, index) => ({ node, destination: results.destinations[index] as Destination })),
     inPlace,
     direct,
     resultBytes: results.bytes,
     workPerSubmit: target.workPerSubmit,
+    neighbours,
     memoryOf,
   };
 }
@@ -215,11 +252,17 @@ function writtenInPlace(direct: ReadonlySet<Tensor>, steps: readonly Step[]): Se
 }
 
 /** Destinations, and the nodes that kernels write straight into the block of results. */
+interface Results {
+  readonly destinations: readonly Destination[];
+  readonly direct: ReadonlySet<Tensor>;
+  readonly bytes: number;
+}
+
 function placeResults(
   outputs: readonly Tensor[],
   replaces: readonly (Tensor | undefined)[],
   inPlace: ReadonlyMap<Tensor, Tensor>,
-): { destinations: Destination[]; direct: Set<Tensor>; bytes: number } {
+): Results {
   const direct = new Set<Tensor>();
   const stateNodes = new Set(outputs.filter((node, index) => replaces[index] !== undefined || inPlace.has(node)));
   let bytes = 0;

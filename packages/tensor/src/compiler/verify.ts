@@ -1,4 +1,5 @@
 import { ThalwegError } from "../errors";
+import { boundTensors } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
 import type { Plan } from "./plan";
 import { alignUp, tensorBytes } from "./plan-memory";
@@ -29,9 +30,9 @@ export function verifyPlan(plan: Plan): void {
     const memoryOf = (node: Tensor) => plan.memoryOf.at(node, parities);
     const reads: Tensor[] = [];
     const writes: Tensor[] = [];
-    for (const [binding, tensors] of kernel.bindings.entries()) {
+    for (const { access, tensors } of boundTensors(kernel)) {
       const [node, before] = tensors as readonly [Tensor, Tensor | undefined];
-      if (kernel.spec.bindings[binding] === "read") reads.push(node);
+      if (access === "read") reads.push(node);
       else writes.push(node);
       if (before !== undefined && plan.inPlace.get(node) !== before)
         fail(index, `writes ${node} over ${before} unplanned`);

@@ -26,12 +26,24 @@ export interface Kernel {
   readonly spec: PipelineSpec;
   /** Tensors behind the bindings, in order; two for a binding that is updated in place. */
   readonly bindings: readonly (readonly Tensor[])[];
+  /** For a kernel over segments: the tensors behind each binding, segment by segment; see compiler/segments.ts. */
+  readonly segments?: readonly (readonly (readonly Tensor[])[] | undefined)[];
   readonly workgroups: readonly [number, number, number];
   /** Floating-point operations, for profiles. */
   readonly flops: number;
   /** Bytes of all bindings once each, for profiles. */
   readonly bytes: number;
 }
+
+/** Everything that a kernel touches, with the access of its binding: a result comes with the tensor that it replaces. */
+export const boundTensors = ({
+  spec,
+  bindings,
+  segments,
+}: Kernel): { readonly access: StorageAccess; readonly tensors: readonly Tensor[] }[] =>
+  bindings.flatMap((own, index) =>
+    (segments?.[index] ?? [own]).map((tensors) => ({ access: spec.bindings[index] as StorageAccess, tensors })),
+  );
 
 /** What one cluster becomes: a kernel by itself, or a part of one. See {@link assemble}. */
 export interface KernelPart {
@@ -66,6 +78,8 @@ export interface Slot {
   readonly name: string;
   readonly access: StorageAccess;
   readonly tensors: readonly Tensor[];
+  /** In a kernel over segments, those of every segment; `tensors` are the first one's. They lie in one buffer. */
+  readonly segments?: readonly (readonly Tensor[])[] | undefined;
 }
 
 /** One binding per buffer: inputs, then results. */
@@ -187,12 +201,13 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
       uniforms: iterations.length > 0 ? Math.max(...iterations) + 1 : uniforms,
     },
     bindings: bindings.map(({ slot }) => slot.tensors),
+    ...(bindings.some(({ slot }) => slot.segments) && { segments: bindings.map(({ slot }) => slot.segments) }),
     workgroups: splitGrid(
       parts.reduce((sum, { workgroups }) => sum + workgroups, 0),
       target,
     ),
     flops: parts.reduce((sum, { flops }) => sum + flops, 0),
-    bytes: bytesOf(new Set(bindings.flatMap(({ slot }) => slot.tensors))),
+    bytes: bytesOf(new Set(bindings.flatMap(({ slot }) => slot.segments?.flat() ?? slot.tensors))),
   };
 }
 
