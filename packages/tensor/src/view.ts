@@ -261,15 +261,6 @@ const mentions = (index: Index, names: { has(name: string): boolean }): boolean 
 /** Does the value depend on the variable? */
 export const dependsOn = (index: Index, name: string): boolean => mentions(index, { has: (other) => other === name });
 
-/** The names of all variables. */
-export function variablesOf(index: Index, into: Set<string> = new Set()): Set<string> {
-  for (const { atom } of index.terms) {
-    if (atom.kind === "variable") into.add(atom.key);
-    else variablesOf(atom.of, into);
-  }
-  return into;
-}
-
 /**
  * The factor with which the variable enters if it enters linearly; 0 if it does not enter; undefined otherwise.
  */

@@ -45,6 +45,31 @@ describe("compile", () => {
     expect(await result.x.array()).toEqual([]);
   });
 
+  it("computes large results in memory that the caller keeps, small ones in memory that stays", async () => {
+    const f = compile((x: Tensor) => x.add(1));
+    const size = 2 ** 19;
+    const [first, second] = [f(full([size], 1)), f(full([size], 2))];
+    expect(f.statistics().bytesPeak).toBe(4 * size);
+    for (const [result, value] of [
+      [first, 2],
+      [second, 3],
+    ] as const) {
+      const data = await result.data();
+      expect(data.every((own) => own === value)).toBe(true);
+      result.dispose();
+    }
+    const x = full([size], 3);
+    f(x).dispose();
+    f(x).dispose();
+    const before = device().counters.snapshot();
+    f(x).dispose();
+    f(x).dispose();
+    const { buffersCreated, bindGroupsCreated } = before;
+    expect(device().counters.snapshot()).toMatchObject({ buffersCreated, bindGroupsCreated });
+    f(tensor([1]));
+    expect(f.statistics().bytesPeak).toBe(2 * 256);
+  });
+
   it("says how to get a device, how to read, and what is no argument", () => {
     const f = compile((x: Tensor) => x.add(1));
     expect(() => compile((x: Tensor) => x)(Symbol("x") as unknown as Tensor)).toThrowErrorMatchingInlineSnapshot(

@@ -216,6 +216,12 @@ interface Residence {
 /** Arguments that come from the host and are at most this large are written into a place of their own in every call. */
 const smallHostBytes = 65_536;
 
+/**
+ * Results up to this size are computed in memory that stays, and copied out: so the bind groups stay as well. Copying more
+ * than this takes longer than making bind groups for memory that the caller keeps.
+ */
+const copiedResultBytes = 2 ** 20;
+
 /** One trace: the program for one signature. */
 class Trace {
   readonly device: Device;
@@ -315,25 +321,21 @@ class Trace {
     }
     for (const [leaf, slot] of this.#slots) storages.set(leaf, residence?.storages[slot] as Storage);
 
-    this.#results ??=
-      plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, `${this.#name}: results`) : undefined;
     const fresh = plan.resultBytes > 0 ? device.pool.allocate(plan.resultBytes, `${this.#name}: results`) : undefined;
     const copiesOut: Copy[] = [];
-    if (fresh !== undefined && this.#results !== undefined) {
-      const range = (storage: Storage) => ({
-        buffer: storage.buffer,
-        offset: storage.byteOffset,
-        size: plan.resultBytes,
-      });
-      copiesOut.push({ from: range(this.#results), to: range(fresh) });
+    let results = fresh;
+    if (fresh !== undefined && this.#copiesResults) {
+      this.#results ??= device.pool.allocate(plan.resultBytes, `${this.#name}: results`);
+      results = this.#results;
+      const range = ({ buffer, byteOffset }: Storage) => ({ buffer, offset: byteOffset, size: plan.resultBytes });
+      copiesOut.push({ from: range(results), to: range(fresh) });
     }
-    this.executable.run(
-      { leaf: (leaf) => storages.get(leaf) as Storage, results: this.#results },
-      copiesIn,
-      copiesOut,
-      { isTimed },
-    );
+    this.executable.run({ leaf: (leaf) => storages.get(leaf) as Storage, results }, copiesIn, copiesOut, { isTimed });
     return this.#wrap(tensors, residence, fresh, storages);
+  }
+
+  get #copiesResults(): boolean {
+    return this.plan.resultBytes <= copiedResultBytes;
   }
 
   /** The results as tensors, and the end of the donated ones. */
@@ -451,7 +453,7 @@ class Trace {
     return {
       dispatches: this.executable.dispatches,
       submits: this.executable.submits,
-      bytesPeak: arenas + state + 2 * resultBytes,
+      bytesPeak: arenas + state + (this.#copiesResults ? 2 : 1) * resultBytes,
       bytesLowerBound: memory.lowerBound + state + resultBytes,
       kernels: kernels.map(({ spec, flops, bytes, workgroups }, index) => ({
         label: spec.label,

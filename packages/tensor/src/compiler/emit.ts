@@ -22,7 +22,6 @@ import {
   isMultipleOf,
   linearFactor,
   linearize,
-  offsetIndex,
   substitute,
   variableIndex,
 } from "../view";
@@ -419,17 +418,6 @@ export class Emitter {
     }
     if (condition === undefined) for (const text of lines) this.line(text);
     else this.line(`if (${condition}) { ${lines.join(" ")} }`);
-  }
-
-  /** Scalar stores of the lanes of a vector for which `limit` allows it: the ragged end of a row. */
-  storeLanes(node: Tensor, inside: Index, value: Value, lanes: number, condition?: string): void {
-    const position = this.#placed(node, inside);
-    const name = this.#options.bufferName(node);
-    for (let lane = 0; lane < lanes; lane++) {
-      const part = value.width === 4 ? `${value.code}[${lane}]` : value.code;
-      const text = `${name}[${this.index(offsetIndex(position, lane)).code}] = ${toStorage(part, node.dtype, 1)};`;
-      this.line(condition === undefined ? text : `if (${condition}) { ${text} }`);
-    }
   }
 }
 

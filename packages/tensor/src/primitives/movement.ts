@@ -12,6 +12,7 @@ import {
   rangeGuard,
   scaleIndex,
 } from "../view";
+import type { Draw } from "./definition";
 import { movement } from "./families";
 
 const replaced = <T>(list: readonly T[], axis: number, value: T): T[] =>
@@ -294,6 +295,17 @@ export interface WindowParams {
   readonly extent: number;
 }
 
+function sampleWindows(draw: Draw): { taps: number; params: WindowParams } {
+  const [stride, dilation, windows, taps] = [1, 2, 3, 4].map(() => draw.integer(1, 3)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const extent = (windows - 1) * stride + (taps - 1) * dilation + 1 + draw.integer(0, 2);
+  return { taps, params: { axis: 1, stride, dilation, windows, extent } };
+}
+
 /**
  * `[…, extent, taps, …]` to `[…, windows, taps, …]`: element (o, k) is input (o·stride + k·dilation, k).
  * After repeating an axis over the taps this is the unfolding that convolution and pooling read through.
@@ -324,17 +336,8 @@ export const windowed = movement<WindowParams>({
   transpose: (cotangent, _inputShape, params) => cotangent.unwindowed(params),
   batchParams: (params) => ({ ...params, axis: params.axis + 1 }),
   sample(draw) {
-    const [stride, dilation, windows, taps] = [1, 2, 3, 4].map(() => draw.integer(1, 3)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const extent = (windows - 1) * stride + (taps - 1) * dilation + 1 + draw.integer(0, 2);
-    return {
-      inputs: [{ shape: [2, extent, taps, 3], dtype: "f32" }],
-      params: { axis: 1, stride, dilation, windows, extent },
-    };
+    const { taps, params } = sampleWindows(draw);
+    return { inputs: [{ shape: [2, params.extent, taps, 3], dtype: "f32" }], params };
   },
 });
 
@@ -365,16 +368,7 @@ export const unwindowed = movement<WindowParams>({
   transpose: (cotangent, _inputShape, params) => cotangent.windowed(params),
   batchParams: (params) => ({ ...params, axis: params.axis + 1 }),
   sample(draw) {
-    const [stride, dilation, windows, taps] = [1, 2, 3, 4].map(() => draw.integer(1, 3)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const extent = (windows - 1) * stride + (taps - 1) * dilation + 1 + draw.integer(0, 2);
-    return {
-      inputs: [{ shape: [2, windows, taps, 3], dtype: "f32" }],
-      params: { axis: 1, stride, dilation, windows, extent },
-    };
+    const { taps, params } = sampleWindows(draw);
+    return { inputs: [{ shape: [2, params.windows, taps, 3], dtype: "f32" }], params };
   },
 });
