@@ -85,6 +85,7 @@ export {
   type Operand,
   placeholder,
   type ReduceOptions,
+  type SortOptions,
   stack,
   stopGradient,
   Tensor,

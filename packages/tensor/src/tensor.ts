@@ -33,6 +33,12 @@ export interface DotOptions {
   readonly contract?: DotParams["contract"];
 }
 
+export interface SortOptions {
+  readonly axis: number;
+  /** Default false. */
+  readonly descending?: boolean;
+}
+
 /** Nested arrays of numbers, as deep as the rank. */
 export type NestedNumbers = number | readonly NestedNumbers[];
 
@@ -449,8 +455,31 @@ export class Tensor {
   all(options: ReduceOptions = {}): Tensor {
     return this.not().any(options).not();
   }
-  cumsum({ axis }: { readonly axis: number }): Tensor {
-    return apply(p.cumsum as Primitive, [this], { axis: normalizeAxis("cumsum", axis, this.rank) });
+  /** Sums up to and including each element along `axis`; in reverse, from each element to the end. */
+  cumsum({ axis, reverse = false }: { readonly axis: number; readonly reverse?: boolean }): Tensor {
+    return apply(p.cumsum as Primitive, [this], { axis: normalizeAxis("cumsum", axis, this.rank), reverse });
+  }
+
+  // Order.
+
+  /** Positions, i32, of the elements along `axis` in ascending or descending order; stable, NaN last, -0 equals 0. */
+  argsort({ axis, descending = false }: SortOptions): Tensor {
+    return apply(p.argsort as Primitive, [this], { axis: normalizeAxis("argsort", axis, this.rank), descending });
+  }
+  /** The elements along `axis` in ascending or descending order, NaN last. */
+  sort({ axis, descending = false }: SortOptions): Tensor {
+    return apply(p.sort as Primitive, [this], { axis: normalizeAxis("sort", axis, this.rank), descending });
+  }
+  /** The `k` largest elements along `axis` in descending order, and their positions, i32; of equal ones the first. */
+  topK(k: number, { axis }: { readonly axis: number }): { readonly values: Tensor; readonly indices: Tensor } {
+    const own = normalizeAxis("topK", axis, this.rank);
+    const extent = this.shape[own] as number;
+    if (!Number.isInteger(k) || k < 0 || k > extent) {
+      throw new ArgumentError(`topK: k is ${k}, axis ${axis} of ${formatShape(this.shape)} has ${extent} elements.`);
+    }
+    const ends = this.shape.map((full, position) => (position === own ? k : full));
+    const params = { axis: own, descending: true };
+    return { values: this.sort(params).slice([], ends), indices: this.argsort(params).slice([], ends) };
   }
 
   #requireFloat(operation: string): Tensor {
@@ -607,6 +636,22 @@ export class Tensor {
   gather(indices: Tensor, { axis }: { readonly axis: number }): Tensor {
     return apply(p.gather as Primitive, [this, indices], { axis: normalizeAxis("gather", axis, this.rank) });
   }
+  /** For every row along `axis` its own elements at integer positions `[…pre, k, …post]`, clamped to the axis. */
+  gatherAlong(indices: Tensor, { axis }: { readonly axis: number }): Tensor {
+    const own = normalizeAxis("gatherAlong", axis, this.rank);
+    const fits = indices.rank === this.rank && indices.shape.every((size, i) => i === own || size === this.shape[i]);
+    if (!fits) {
+      throw new ShapeError(
+        `gatherAlong: ${formatShape(this.shape)} and indices ${formatShape(indices.shape)} differ outside of axis ${axis}.`,
+      );
+    }
+    const [x, at] = [this.moveAxis(own, -1), indices.moveAxis(own, -1)];
+    const extent = this.shape[own] as number;
+    const rows = at.reshape([sizeOf(at.shape.slice(0, -1)), at.shape[at.rank - 1] as number]);
+    const inside = (rows.dtype === "u32" ? rows : rows.maximum(0)).minimum(Math.max(0, extent - 1));
+    const taken = x.flatten().gather(inside.add(rows.iotaLike(0).mul(extent)), { axis: 0 });
+    return taken.reshape(at.shape).moveAxis(-1, own);
+  }
   /** This tensor plus `updates` summed in at integer positions along `axis`; positions outside are dropped. */
   scatterAdd(indices: Tensor, updates: Tensor, { axis }: { readonly axis: number }): Tensor {
     const own = normalizeAxis("scatterAdd", axis, this.rank);
@@ -633,7 +678,12 @@ export class Tensor {
     return iota(this.shape, axis, dtype);
   }
 
-  // For transformations.
+  // For transformations and lowerings.
+
+  /** Applies any primitive; records, which are what this module is made of, do it through a tensor. */
+  bind<P>(primitive: Primitive<P>, inputs: readonly Tensor[], params: P): Tensor {
+    return apply(primitive as Primitive, inputs, params);
+  }
 
   /** A constant for every derivative. */
   stopGradient(): Tensor {

@@ -30,6 +30,7 @@ import {
   seededDraw,
   type ToleranceOptions,
   tolerance,
+  unitRoundoff,
 } from "../src/testing";
 import { useDevice } from "./device";
 import { disguise, leafOf } from "./disguise";
@@ -84,6 +85,9 @@ const errorOf: Readonly<Record<string, number>> = {
 /** Sums: the primitive on absolute values is the scale of the rounding errors. */
 const summing = new Set(["sum", "cumsum", "scatterSum", "dot"]);
 
+/** Of matrices that are well-conditioned: errors in units of 2^-24 of the largest element of the result. */
+const matrixErrorOf: Readonly<Record<string, number>> = { cholesky: 40, triangularSolve: 100 };
+
 interface Case {
   readonly label: string;
   readonly output: Tensor;
@@ -129,6 +133,13 @@ function boundOf(
   const dtype = output.dtype === "f16" ? "f16" : "f32";
   const moves = ["movement", "alias", "gather", "generator"].includes(primitive.lowering.kind);
   if (moves && dtype === "f32") return () => 0;
+  const matrixError = matrixErrorOf[name];
+  if (matrixError !== undefined) {
+    const largest = primitive
+      .reference(held, params, output)
+      .values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    return () => matrixError * unitRoundoff.f32 * largest;
+  }
   const options: ToleranceOptions = { dtype, ulp: errorOf[name] ?? 0 };
   if (!summing.has(name)) {
     // Squares of deviations are positive, and an error of the mean enters squared.

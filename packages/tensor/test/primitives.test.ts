@@ -221,19 +221,9 @@ describe("composite primitives", () => {
       };
       visit(expanded);
       expect([...all].every((node) => node.primitive !== primitive)).toBe(true);
+      // Kernels written by hand run on a device only; conformance.test.ts compares those.
+      if ([...all].some((node) => node.primitive.lowering.kind === "kernel")) continue;
       expectClose(evaluateOne(expanded, at), evaluateOne(output, at), exact, `${name}, seed ${seed}`);
-    }
-  });
-
-  it("cumsum cuts long axes into blocks, recursively", () => {
-    for (const length of [63, 64, 65, 128, 129, 64 * 64 + 1]) {
-      const x = tensor(Float32Array.from({ length }, (_, i) => ((i * 37) % 11) - 5));
-      const { lowering } = primitives.cumsum;
-      if (lowering.kind !== "composite") throw new Error("cumsum is a composite.");
-      const [value] = evaluateReference([lowering.expand([x], { axis: 0 })]) as [NdArray];
-      let total = 0;
-      const expected = Array.from({ length }, (_, i) => (total += ((i * 37) % 11) - 5));
-      expectClose(value, expected, exact, `length ${length}`);
     }
   });
 });

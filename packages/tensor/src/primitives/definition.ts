@@ -142,6 +142,8 @@ export interface SampleInput {
   readonly domain?: readonly [number, number];
   /** Draw distinct values a clear distance apart: for operations with ties or kinks. */
   readonly distinct?: boolean;
+  /** Makes well-conditioned matrices of this kind of the drawn values in the last two axes. */
+  readonly structure?: "positiveDefinite" | "symmetric" | "triangular";
 }
 
 /** Draws integers for {@link Primitive.sample}. */

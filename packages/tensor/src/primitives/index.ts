@@ -26,6 +26,7 @@ export {
   xor,
 } from "./binary";
 export { bitcast, cast } from "./cast";
+export { cholesky } from "./cholesky";
 export { concat } from "./concat";
 export { cumsum } from "./cumulative";
 export { dot } from "./dot";
@@ -34,6 +35,8 @@ export { full, identity, iota, placeholder, source, stopGradient } from "./leaf"
 export { expand, flip, pad, permute, reshape, slice, unwindowed, windowed } from "./movement";
 export { argmax, argmin, max, min, prod, squaredDeviations, sum } from "./reduce";
 export { select } from "./select";
+export { argsort, sort } from "./sort";
+export { triangularSolve } from "./triangular-solve";
 export {
   abs,
   bitNot,

@@ -67,5 +67,38 @@ export function randomInputs(sample: Sample<unknown>, draw: SeededDraw): NdArray
     const unit = distinct ? ((order.pop() as number) + 0.5) / cells : draw.uniform();
     return Math.fround(low + (high - low) * unit);
   };
-  return sample.inputs.map((input) => ndarray(input.shape, input.dtype, () => next(input)));
+  return sample.inputs.map((input) =>
+    structured(
+      ndarray(input.shape, input.dtype, () => next(input)),
+      input,
+    ),
+  );
+}
+
+/** Elements of matrices from drawn ones: x of the same matrix, row i, column j, extent n. */
+const structures: Readonly<
+  Record<
+    NonNullable<SampleInput["structure"]>,
+    (x: (i: number, j: number) => number, i: number, j: number, n: number) => number
+  >
+> = {
+  positiveDefinite(x, i, j, n) {
+    let total = i === j ? 0.5 : 0;
+    for (let k = 0; k < n; k++) total += (x(i, k) * x(j, k)) / n;
+    return total;
+  },
+  /** Eigenvalues about one apart from each other. */
+  symmetric: (x, i, j, n) => (0.1 * (x(i, j) + x(j, i))) / n + (i === j ? i - 1.3 : 0),
+  triangular: (x, i, j) => (i === j ? Math.sign(x(i, j)) + x(i, j) : 0.5 * x(i, j)),
+};
+
+function structured(array: NdArray, { structure }: SampleInput): NdArray {
+  if (structure === undefined) return array;
+  const n = array.shape.at(-1) as number;
+  const element = structures[structure];
+  return ndarray(array.shape, array.dtype, (at) => {
+    const [i, j] = at.slice(-2) as [number, number];
+    const start = at.slice(0, -2).reduce((sum, c, axis) => sum * (array.shape[axis] as number) + c, 0) * n * n;
+    return Math.fround(element((row, column) => array.values[start + row * n + column] as number, i, j, n));
+  });
 }

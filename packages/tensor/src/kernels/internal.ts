@@ -1,0 +1,36 @@
+/** Primitives that appear only in lowerings: kernels written by hand, behind a composite that has all rules. */
+import type { CompileTarget } from "../compiler/target";
+import { invariant } from "../errors";
+import { type Aval, definePrimitive, type Primitive, type WrittenKernel } from "../primitives/definition";
+
+interface InternalKernel<P> {
+  readonly name: string;
+  shape(inputs: readonly Aval[], params: P): Aval;
+  kernel(inputs: readonly Aval[], output: Aval, params: P, target: CompileTarget): WrittenKernel;
+}
+
+/** A primitive without rules: derivatives, batching and reference belong to the composite that expands to it. */
+export function internalKernel<P>({ name, shape, kernel }: InternalKernel<P>): Primitive<P> {
+  const unused = (rule: string) => (): never => {
+    invariant(false, `no ${rule} of ${name} is asked for: it appears after the expansion of composites only`);
+    throw new Error();
+  };
+  return definePrimitive<P>({
+    name,
+    shape,
+    lowering: { kind: "kernel", kernel },
+    reference: unused("reference"),
+    vjp: unused("vjp"),
+    jvp: unused("jvp"),
+    batch: unused("batching rule"),
+    sample: unused("sample"),
+  });
+}
+
+/** The number of this workgroup; the kernel ends where the grid is larger than the work. */
+export const workgroupNumber = (workgroups: number): string => `
+  let workgroup = group.y * groups.x + group.x;
+  if (workgroup >= ${workgroups}u) { return; }`;
+
+/** The smallest power of two that is not smaller. */
+export const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, count)));

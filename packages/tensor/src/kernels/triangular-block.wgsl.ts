@@ -1,0 +1,124 @@
+/**
+ * Diagonal blocks of triangular algorithms: one workgroup per block, one invocation per row or column, the block in
+ * workgroup memory (4 n² bytes: 16 KiB at the largest size, which every device has). All else is `dot`.
+ *
+ * Factor: left-looking by columns, three barriers each. Inverse: every invocation solves for one column of its own, with
+ * no barrier; the factor fills one triangle of the square, its inverse the other one.
+ */
+import type { Aval } from "../primitives/definition";
+import { internalKernel, workgroupNumber } from "./internal";
+
+/** Largest block. */
+export const largestBlock = 64;
+
+/**
+ * With `square[k][i]` = L_ik for i >= k, fills `square[i][c]`, i > c, with the inverse W_ic. Its diagonal is 1 / L_cc.
+ */
+const invertFactor = (size: number): string => `
+  for (var c = local; c < ${size}u; c += ${size}u) {
+    let inverse_c = 1.0 / square[c * ${size}u + c];
+    for (var i = c + 1u; i < ${size}u; i++) {
+      var total = square[c * ${size}u + i] * inverse_c;
+      for (var k = c + 1u; k < i; k++) { total += square[k * ${size}u + i] * square[k * ${size}u + c]; }
+      square[i * ${size}u + c] = -total / square[i * ${size}u + i];
+    }
+  }`;
+
+/** Writes W: the triangle below the diagonal, the reciprocals on it, zeros above. */
+const storeInverse = (size: number, output: string, start: string): string => `
+  for (var i = 0u; i < ${size}u; i++) {
+    let below = square[i * ${size}u + local];
+    let pivot = 1.0 / square[i * ${size}u + i];
+    ${output}[${start} + i * ${size}u + local] = select(select(0.0, pivot, local == i), below, local < i);
+  }`;
+
+/**
+ * Symmetric blocks `[n, b, b]`, the least pivot of each `[n]` and the largest magnitude of an element of each of its
+ * rows `[n, b]`, to the factors and their inverses `[2, n, b, b]`. Pivots below the least one are replaced by it.
+ */
+export const factorBlocks = internalKernel<Record<string, never>>({
+  name: "factorBlocks",
+  shape: ([blocks]) => ({ shape: [2, ...(blocks as Aval).shape], dtype: "f32" }),
+  kernel([blocks]) {
+    const [count, size] = (blocks as Aval).shape as [number, number, number];
+    return {
+      label: `factor_blocks_${size}`,
+      declarations: `var<workgroup> square: array<f32, ${size * size}>;`,
+      body: ({ inputs: [input, least, largest], output }) => `${workgroupNumber(count)}
+  let start = workgroup * ${size * size}u;
+  let floor_value = ${least}[workgroup];
+  let bound = ${largest}[workgroup * ${size}u + local];
+  for (var j = 0u; j < ${size}u; j++) {
+    // The sums of a column, of which invocation j has the pivot.
+    var total = 0.0;
+    if (local >= j) {
+      total = ${input}[start + local * ${size}u + j];
+      for (var k = 0u; k < j; k++) { total -= square[k * ${size}u + local] * square[k * ${size}u + j]; }
+      square[j * ${size}u + local] = total;
+    }
+    workgroupBarrier();
+    let sum = square[j * ${size}u + j];
+    let pivot = sqrt(select(floor_value, sum, sum > floor_value));
+    workgroupBarrier();
+    if (local >= j) {
+      square[j * ${size}u + local] = select(clamp(total / pivot, -bound, bound), pivot, local == j);
+    }
+    workgroupBarrier();
+  }
+  for (var i = 0u; i < ${size}u; i++) {
+    ${output}[start + i * ${size}u + local] = select(0.0, square[local * ${size}u + i], local <= i);
+  }
+  workgroupBarrier();${invertFactor(size)}
+  workgroupBarrier();${storeInverse(size, output, `${count * size * size}u + start`)}`,
+      workgroupSize: size,
+      workgroups: count,
+      flops: (2 / 3) * count * size ** 3,
+    };
+  },
+});
+
+interface InverseParams {
+  /** Extent of a block. */
+  readonly size: number;
+  /** Reads the matrix transposed: its upper triangle. */
+  readonly upper: boolean;
+}
+
+/**
+ * Matrices `[n, m, m]` to the inverses of the lower triangular blocks on their diagonals `[n, ⌈m / size⌉, size, size]`;
+ * beyond the matrix they are the identity. A zero on the diagonal makes a NaN.
+ */
+export const invertBlocks = internalKernel<InverseParams>({
+  name: "invertBlocks",
+  shape([matrices], { size }) {
+    const [count, extent] = (matrices as Aval).shape as [number, number, number];
+    return { shape: [count, Math.ceil(extent / size), size, size], dtype: "f32" };
+  },
+  kernel([matrices], output, { size, upper }) {
+    const [count, extent] = (matrices as Aval).shape as [number, number, number];
+    const blocks = output.shape[1] as number;
+    const from = upper ? `j * ${extent}u + i` : `i * ${extent}u + j`;
+    return {
+      label: `invert_blocks_${size}`,
+      declarations: `var<workgroup> square: array<f32, ${size * size}>;`,
+      body: ({ inputs: [input], output: name }) => `${workgroupNumber(count * blocks)}
+  let matrix = workgroup / ${blocks}u * ${extent * extent}u;
+  let first = workgroup % ${blocks}u * ${size}u;
+  for (var k = 0u; k < ${size}u; k++) {
+    let i = first + local;
+    let j = first + k;
+    var value = select(0.0, 1.0, local == k);
+    if (local >= k && i < ${extent}u) {
+      value = ${input}[matrix + ${from}];
+      if (local == k && value == 0.0) { value = opaque_bits(0x7fc00000u); }
+    }
+    square[k * ${size}u + local] = value;
+  }
+  workgroupBarrier();${invertFactor(size)}
+  workgroupBarrier();${storeInverse(size, name, `workgroup * ${size * size}u`)}`,
+      workgroupSize: size,
+      workgroups: count * blocks,
+      flops: (1 / 3) * count * blocks * size ** 3,
+    };
+  },
+});
