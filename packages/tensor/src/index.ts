@@ -55,6 +55,7 @@ export {
 export { type Equation, equationsBetween, pullback, pushForward, replay, replayBatched } from "./graph/walk";
 export { recompute } from "./loops/recomputed";
 export { type ScanOptions, scan } from "./loops/scan";
+export * as linalg from "./linalg/linalg";
 export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";
 export {

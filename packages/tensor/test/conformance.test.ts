@@ -86,7 +86,12 @@ const errorOf: Readonly<Record<string, number>> = {
 const summing = new Set(["sum", "cumsum", "scatterSum", "dot"]);
 
 /** Of matrices that are well-conditioned: errors in units of 2^-24 of the largest element of the result. */
-const matrixErrorOf: Readonly<Record<string, number>> = { cholesky: 40, triangularSolve: 100 };
+const matrixErrorOf: Readonly<Record<string, number>> = {
+  cholesky: 40,
+  triangularSolve: 100,
+  eigh: 60,
+  inverseRoot: 200,
+};
 
 interface Case {
   readonly label: string;

@@ -204,6 +204,9 @@ function stackArrays(arrays: readonly NdArray[]): NdArray {
   return { shape: [arrays.length, ...first.shape], dtype: first.dtype, values };
 }
 
+/** Iterations that stop where f32 has no more digits. */
+const iterative: Readonly<Record<string, typeof exact>> = { inverseRoot: { relative: 1e-6, absolute: 1e-6 } };
+
 describe("composite primitives", () => {
   const composites = records.filter(([, { lowering }]) => lowering.kind === "composite");
 
@@ -216,6 +219,7 @@ describe("composite primitives", () => {
       expect(expanded.dtype).toBe(output.dtype);
       const all = new Set<Tensor>();
       const visit = (node: Tensor): void => {
+        if (all.has(node)) return;
         all.add(node);
         node.inputs.forEach(visit);
       };
@@ -223,7 +227,8 @@ describe("composite primitives", () => {
       expect([...all].every((node) => node.primitive !== primitive)).toBe(true);
       // Kernels written by hand run on a device only; conformance.test.ts compares those.
       if ([...all].some((node) => node.primitive.lowering.kind === "kernel")) continue;
-      expectClose(evaluateOne(expanded, at), evaluateOne(output, at), exact, `${name}, seed ${seed}`);
+      const within = iterative[name] ?? exact;
+      expectClose(evaluateOne(expanded, at), evaluateOne(output, at), within, `${name}, seed ${seed}`);
     }
   });
 });

@@ -6,7 +6,7 @@
  * traffic is 8 bytes per element; log²(n) / 2 barriers.
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, powerOfTwo, workgroupNumber } from "./internal";
+import { internalKernel, powerOfTwo, endBeyond } from "./internal";
 
 interface BitonicParams {
   /** Keys are smaller than 2^bits. */
@@ -54,8 +54,8 @@ fn exchange(a: u32, b: u32) {
     return {
       label: `bitonic_order_${length}`,
       declarations: words,
-      body: ({ inputs: [input], output }) => `${workgroupNumber(rows)}
-  let row = workgroup * ${length}u;
+      body: ({ inputs: [input], output }) => `${endBeyond(rows)}
+  let row = number * ${length}u;
   for (var i = local; i < ${padded}u; i += ${size}u) {
     ${load(input as string)}
   }

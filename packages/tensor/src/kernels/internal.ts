@@ -27,10 +27,9 @@ export function internalKernel<P>({ name, shape, kernel }: InternalKernel<P>): P
   });
 }
 
-/** The number of this workgroup; the kernel ends where the grid is larger than the work. */
-export const workgroupNumber = (workgroups: number): string => `
-  let workgroup = group.y * groups.x + group.x;
-  if (workgroup >= ${workgroups}u) { return; }`;
+/** Ends workgroups beyond the last one: grids are rounded up. */
+export const endBeyond = (workgroups: number): string => `
+  if (number >= ${workgroups}u) { return; }`;
 
 /** The smallest power of two that is not smaller. */
 export const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, count)));

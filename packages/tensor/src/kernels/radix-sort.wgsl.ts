@@ -8,7 +8,7 @@
  * @see Harris, Owens and Kruger, Fast parallel GPU-sorting using a hybrid algorithm (GPU Gems 3, chapter 39)
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, workgroupNumber } from "./internal";
+import { internalKernel, endBeyond } from "./internal";
 
 const size = 128;
 const perInvocation = 16;
@@ -33,9 +33,9 @@ export const countDigits = internalKernel<Record<string, never>>({
       label: `count_digits_${length}`,
       // Sums of integers do not depend on their order: these atomics give the same counts in every run.
       declarations: `var<workgroup> counts: array<atomic<u32>, ${digits}>;`,
-      body: ({ inputs: [input], output }) => `${workgroupNumber(rows * blocks)}
-  let row = workgroup / ${blocks}u;
-  let block = workgroup % ${blocks}u;
+      body: ({ inputs: [input], output }) => `${endBeyond(rows * blocks)}
+  let row = number / ${blocks}u;
+  let block = number % ${blocks}u;
   if (local < ${digits}u) { atomicStore(&counts[local], 0u); }
   workgroupBarrier();
   for (var i = local; i < ${blockLength}u; i += ${size}u) {
@@ -70,9 +70,9 @@ export const moveByDigit = internalKernel<Record<string, never>>({
 var<workgroup> counts: array<u32, ${entries}>;
 var<workgroup> partial: array<u32, ${size}>;
 var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1"),
-      body: ({ inputs: [input, before], output }) => `${workgroupNumber(rows * blocks)}
-  let row = workgroup / ${blocks}u;
-  let block = workgroup % ${blocks}u;
+      body: ({ inputs: [input, before], output }) => `${endBeyond(rows * blocks)}
+  let row = number / ${blocks}u;
+  let block = number % ${blocks}u;
   let source = row * ${2 * length}u;
   let first = block * ${blockLength}u + local * ${perInvocation}u;
   let end = min(first + ${perInvocation}u, ${length}u);

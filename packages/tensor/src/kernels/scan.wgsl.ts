@@ -8,7 +8,7 @@
  */
 import { invariant } from "../errors";
 import type { Aval, WrittenKernel } from "../primitives/definition";
-import { internalKernel, workgroupNumber } from "./internal";
+import { internalKernel, endBeyond } from "./internal";
 
 interface ScanParams {
   /** Elements of a block. */
@@ -48,7 +48,7 @@ function columnKernel({ shape, dtype }: Aval, hasOffsets: boolean, { length, rev
   return {
     label: `scan_columns_${dtype}_${n}x${post}`,
     body: ({ inputs: [input, offsets], output }) => `
-  let column = (group.y * groups.x + group.x) * ${columnsPerGroup}u + local;
+  let column = number * ${columnsPerGroup}u + local;
   if (column >= ${columns}u) { return; }
   let first = column / ${post}u % ${blocks}u * ${length}u;
   let end = min(first + ${length}u, ${n}u);
@@ -79,9 +79,9 @@ function rowKernel(
   return {
     label: `scan_rows_${dtype}_${n}`,
     declarations: `var<workgroup> partial: array<${dtype}, ${size}>;`,
-    body: ({ inputs: [input, offsets], output }) => `${workgroupNumber(pre * blocks)}
-  let row = workgroup / ${blocks}u * ${n}u;
-  let first = workgroup % ${blocks}u * ${length}u;
+    body: ({ inputs: [input, offsets], output }) => `${endBeyond(pre * blocks)}
+  let row = number / ${blocks}u * ${n}u;
+  let first = number % ${blocks}u * ${length}u;
   let end = min(first + ${length}u, ${n}u);
   var values: array<${dtype}, ${own}>;
   var total = ${zero};
@@ -101,7 +101,7 @@ function rowKernel(
   var before = select(${zero}, partial[max(local, 1u) - 1u], local > 0u);${
     hasOffsets
       ? `
-  before += ${offsets}[workgroup];`
+  before += ${offsets}[number];`
       : ""
   }
   for (var k = 0u; k < ${own}u; k++) {

@@ -6,7 +6,7 @@
  * no barrier; the factor fills one triangle of the square, its inverse the other one.
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, workgroupNumber } from "./internal";
+import { internalKernel, endBeyond } from "./internal";
 
 /** Largest block. */
 export const largestBlock = 64;
@@ -44,10 +44,10 @@ export const factorBlocks = internalKernel<Record<string, never>>({
     return {
       label: `factor_blocks_${size}`,
       declarations: `var<workgroup> square: array<f32, ${size * size}>;`,
-      body: ({ inputs: [input, least, largest], output }) => `${workgroupNumber(count)}
-  let start = workgroup * ${size * size}u;
-  let floor_value = ${least}[workgroup];
-  let bound = ${largest}[workgroup * ${size}u + local];
+      body: ({ inputs: [input, least, largest], output }) => `${endBeyond(count)}
+  let start = number * ${size * size}u;
+  let floor_value = ${least}[number];
+  let bound = ${largest}[number * ${size}u + local];
   for (var j = 0u; j < ${size}u; j++) {
     // The sums of a column, of which invocation j has the pivot.
     var total = 0.0;
@@ -101,9 +101,9 @@ export const invertBlocks = internalKernel<InverseParams>({
     return {
       label: `invert_blocks_${size}`,
       declarations: `var<workgroup> square: array<f32, ${size * size}>;`,
-      body: ({ inputs: [input], output: name }) => `${workgroupNumber(count * blocks)}
-  let matrix = workgroup / ${blocks}u * ${extent * extent}u;
-  let first = workgroup % ${blocks}u * ${size}u;
+      body: ({ inputs: [input], output: name }) => `${endBeyond(count * blocks)}
+  let matrix = number / ${blocks}u * ${extent * extent}u;
+  let first = number % ${blocks}u * ${size}u;
   for (var k = 0u; k < ${size}u; k++) {
     let i = first + local;
     let j = first + k;
@@ -115,7 +115,7 @@ export const invertBlocks = internalKernel<InverseParams>({
     square[k * ${size}u + local] = value;
   }
   workgroupBarrier();${invertFactor(size)}
-  workgroupBarrier();${storeInverse(size, name, `workgroup * ${size * size}u`)}`,
+  workgroupBarrier();${storeInverse(size, name, `number * ${size * size}u`)}`,
       workgroupSize: size,
       workgroups: count * blocks,
       flops: (1 / 3) * count * blocks * size ** 3,

@@ -97,7 +97,7 @@ export const cholesky = definePrimitive<undefined>({
           for (let k = 0; k < j; k++) total -= l(i, k) * l(j, k);
           const limit = 2 * Math.sqrt(Math.max(0, symmetric(i, i)));
           result.values[start + i * n + j] =
-            i === j ? Math.sqrt(total > least ? total : least) : Math.max(-limit, Math.min(limit, total / l(j, j)));
+            i === j ? Math.sqrt(Math.max(total, least)) : Math.max(-limit, Math.min(limit, total / l(j, j)));
         }
       }
     }
