@@ -53,9 +53,9 @@ export {
   UnsupportedError,
 } from "./errors";
 export { type Equation, equationsBetween, pullback, pushForward, replay, replayBatched } from "./graph/walk";
+export * as linalg from "./linalg/linalg";
 export { recompute } from "./loops/recomputed";
 export { type ScanOptions, scan } from "./loops/scan";
-export * as linalg from "./linalg/linalg";
 export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";
 export {

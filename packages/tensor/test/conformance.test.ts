@@ -16,6 +16,7 @@ import {
   truncatedNormal,
   uniform,
 } from "../src/index";
+import * as matrixPrimitives from "../src/linalg/primitives";
 import * as primitives from "../src/primitives";
 import type { Draw, Primitive, Sample, SampleInput } from "../src/primitives/definition";
 import { sizeOf } from "../src/shape";
@@ -38,7 +39,7 @@ import { randomStep } from "./movements";
 
 const device = useDevice();
 
-const records = Object.entries(primitives) as unknown as [string, Primitive][];
+const records = Object.entries({ ...primitives, ...matrixPrimitives }) as unknown as [string, Primitive][];
 const computed = records.filter(([, { lowering }]) => lowering.kind !== "leaf");
 
 /** Draws shapes of up to six axes, of extents around the sizes of vectors and workgroups, with at most 1500 elements. */

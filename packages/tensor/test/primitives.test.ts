@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { isFloat } from "../src/dtype";
 import { ArgumentError, apply, DTypeError, placeholder, type Tensor, tensor } from "../src/index";
+import * as matrixPrimitives from "../src/linalg/primitives";
 import * as primitives from "../src/primitives";
 import type { Primitive } from "../src/primitives/definition";
 import { sizeOf } from "../src/shape";
@@ -16,7 +17,7 @@ import {
   seededDraw,
 } from "../src/testing";
 
-const records = Object.entries(primitives) as unknown as [string, Primitive][];
+const records = Object.entries({ ...primitives, ...matrixPrimitives }) as unknown as [string, Primitive][];
 const withInputs = records.filter(([, { sample }]) => sample(seededDraw(0)).inputs.length > 0);
 const seeds = Array.from({ length: 24 }, (_, seed) => seed);
 

@@ -6,7 +6,7 @@
  * traffic is 8 bytes per element; log²(n) / 2 barriers.
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, powerOfTwo, endBeyond } from "./internal";
+import { endBeyond, internalKernel, powerOfTwo } from "./internal";
 
 interface BitonicParams {
   /** Keys are smaller than 2^bits. */

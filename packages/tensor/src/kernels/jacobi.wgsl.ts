@@ -11,7 +11,7 @@
  *   matrices (1966), for τ
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, endBeyond } from "./internal";
+import { endBeyond, internalKernel } from "./internal";
 
 /** Extent of the blocks that one workgroup diagonalises, at most; a multiple of four. */
 export const largestPair = 64;

@@ -8,7 +8,7 @@
  * @see Harris, Owens and Kruger, Fast parallel GPU-sorting using a hybrid algorithm (GPU Gems 3, chapter 39)
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, endBeyond } from "./internal";
+import { endBeyond, internalKernel } from "./internal";
 
 const size = 128;
 const perInvocation = 16;

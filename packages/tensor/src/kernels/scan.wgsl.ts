@@ -8,7 +8,7 @@
  */
 import { invariant } from "../errors";
 import type { Aval, WrittenKernel } from "../primitives/definition";
-import { internalKernel, endBeyond } from "./internal";
+import { endBeyond, internalKernel } from "./internal";
 
 interface ScanParams {
   /** Elements of a block. */

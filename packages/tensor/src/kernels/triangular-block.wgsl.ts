@@ -6,7 +6,7 @@
  * no barrier; the factor fills one triangle of the square, its inverse the other one.
  */
 import type { Aval } from "../primitives/definition";
-import { internalKernel, endBeyond } from "./internal";
+import { endBeyond, internalKernel } from "./internal";
 
 /** Largest block. */
 export const largestBlock = 64;

@@ -1,7 +1,7 @@
-import { eigh as eighRecord } from "../primitives/eigh";
 import type { Tensor } from "../tensor";
 import { offDiagonal } from "./jacobi";
 import { part, symmetrized } from "./matrix";
+import { eigh as eighRecord } from "./primitives/eigh";
 
 export interface Eigen {
   /** `[…, n]`, ascending. */

@@ -1,6 +1,6 @@
-import { inverseRoot as inverseRootRecord } from "../primitives/inverse-root";
 import type { Tensor } from "../tensor";
 import { part } from "./matrix";
+import { inverseRoot as inverseRootRecord } from "./primitives/inverse-root";
 
 export interface InverseRootOptions {
   /** Added to the diagonal, relative to (a bound of) the largest eigenvalue. Default 1e-6, which Shampoo uses. */

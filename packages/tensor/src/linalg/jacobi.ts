@@ -1,4 +1,5 @@
 import { applyPairs, largestPair, rotatePairs } from "../kernels/jacobi.wgsl";
+import { scan } from "../loops/scan";
 import { concat } from "../primitives/concat";
 import type { Tensor } from "../tensor";
 import { bordered, diagonal, identityLike, part } from "./matrix";
@@ -51,12 +52,14 @@ function rotateBlocks(scaled: Tensor): Tensor {
   const width = multipleOf(Math.ceil(own / blocks), 4);
   // What fills the last block up meets zeros only, and is not rotated.
   const padded = bordered(scaled, blocks * width, 0);
-  let state = padded.bind(concat, [padded.expandDims(1), identityLike(padded).expandDims(1)], { axis: 1 });
+  const start = padded.bind(concat, [padded.expandDims(1), identityLike(padded).expandDims(1)], { axis: 1 });
   const params = { extent: 2 * width, sweeps: innerSweeps };
+  const round = (state: Tensor): [Tensor, null] => [
+    state.bind(applyPairs, [state, state.bind(rotatePairs, [state], params)], {}),
+    null,
+  ];
   // After a sweep of blocks - 1 rounds every block is where it was.
-  for (let round = 0; round < sweepsOf(blocks) * (blocks - 1); round++) {
-    state = scaled.bind(applyPairs, [state, scaled.bind(rotatePairs, [state], params)], {});
-  }
+  const [state] = scan(round, start, null, { length: sweepsOf(blocks) * (blocks - 1) });
   return state.slice([0, 1]).reshape(padded.shape);
 }
 

@@ -6,11 +6,11 @@
  * @module
  */
 import { formatShape, ShapeError } from "../errors";
-import { cholesky as choleskyRecord, leastPivot } from "../primitives/cholesky";
-import { triangularSolve as triangularSolveRecord } from "../primitives/triangular-solve";
 import { broadcastShapes } from "../shape";
 import type { Tensor } from "../tensor";
 import { checkSquare, diagonal, identityLike, onDiagonal, symmetrized } from "./matrix";
+import { cholesky as choleskyRecord, leastPivot } from "./primitives/cholesky";
+import { triangularSolve as triangularSolveRecord } from "./primitives/triangular-solve";
 
 export { type Eigen, eigh } from "./eigh";
 export { type InverseRootOptions, inverseRoot } from "./inverse-root";

@@ -1,4 +1,5 @@
 import { formatShape, ShapeError } from "../errors";
+import { scan } from "../loops/scan";
 import type { Tensor } from "../tensor";
 
 type Coefficients = readonly [number, number, number];
@@ -14,7 +15,10 @@ function step(x: Tensor, [a, b, c]: Coefficients): Tensor {
   return x.mul(a).add(gram.mul(b).add(gram.matmul(gram).mul(c)).matmul(x));
 }
 
-function iterate(operation: string, x: Tensor, epsilon: number, plan: readonly Coefficients[]): Tensor {
+/** Coefficients, and how many steps are made with them. */
+type Phase = readonly [Coefficients, number];
+
+function iterate(operation: string, x: Tensor, epsilon: number, plan: readonly Phase[]): Tensor {
   if (x.rank < 2) throw new ShapeError(`${operation}: ${formatShape(x.shape)} is no matrix.`);
   const [rows, columns] = x.shape.slice(-2) as [number, number];
   const wide = rows > columns ? x.transpose() : x;
@@ -25,7 +29,13 @@ function iterate(operation: string, x: Tensor, epsilon: number, plan: readonly C
     .square()
     .sum({ axis: [-2, -1], keepDims: true })
     .sqrt();
-  const result = plan.reduce(step, scaled.div(length.add(epsilon)));
+  const result = plan.reduce(
+    (start, [coefficients, steps]) => {
+      const [last] = scan((own: Tensor) => [step(own, coefficients), null] as const, start, null, { length: steps });
+      return last;
+    },
+    scaled.div(length.add(epsilon)),
+  );
   return rows > columns ? result.transpose() : result;
 }
 
@@ -43,7 +53,7 @@ export interface NewtonSchulzOptions {
  * @see Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024)
  */
 export const newtonSchulz = (x: Tensor, { steps = 5, epsilon = 1e-7 }: NewtonSchulzOptions = {}): Tensor =>
-  iterate("newtonSchulz", x, epsilon, Array<Coefficients>(steps).fill(muon));
+  iterate("newtonSchulz", x, epsilon, [[muon, steps]]);
 
 export interface OrthogonalizeOptions {
   /** Quick steps before the last four. Each multiplies small singular values by 3.4. Default 9: from 1e-5 on. */
@@ -61,6 +71,6 @@ export interface OrthogonalizeOptions {
  */
 export const orthogonalize = (x: Tensor, { steps = 9 }: OrthogonalizeOptions = {}): Tensor =>
   iterate("orthogonalize", x, 2 ** -100, [
-    ...Array<Coefficients>(steps).fill(muon),
-    ...Array<Coefficients>(4).fill(convergent),
+    [muon, steps],
+    [convergent, 4],
   ]);

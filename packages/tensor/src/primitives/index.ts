@@ -26,19 +26,15 @@ export {
   xor,
 } from "./binary";
 export { bitcast, cast } from "./cast";
-export { cholesky } from "./cholesky";
 export { concat } from "./concat";
 export { cumsum } from "./cumulative";
 export { dot } from "./dot";
-export { eigh } from "./eigh";
 export { gather, scatterSum } from "./gather";
-export { inverseRoot } from "./inverse-root";
 export { full, identity, iota, placeholder, source, stopGradient } from "./leaf";
 export { expand, flip, pad, permute, reshape, slice, unwindowed, windowed } from "./movement";
 export { argmax, argmin, max, min, prod, squaredDeviations, sum } from "./reduce";
 export { select } from "./select";
 export { argsort, sort } from "./sort";
-export { triangularSolve } from "./triangular-solve";
 export {
   abs,
   bitNot,

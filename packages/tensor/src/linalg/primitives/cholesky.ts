@@ -1,5 +1,9 @@
-import { factorBlocks } from "../kernels/triangular-block.wgsl";
-import { blocksOf, joined, type LowerMatrix, solveLower } from "../linalg/lower-matrix";
+import { factorBlocks } from "../../kernels/triangular-block.wgsl";
+import { type Aval, definePrimitive } from "../../primitives/definition";
+import { type NdArray, ndarray } from "../../reference/array";
+import { sizeOf } from "../../shape";
+import type { Tensor } from "../../tensor";
+import { blocksOf, joined, type LowerMatrix, solveLower } from "../lower-matrix";
 import {
   bordered,
   checkSquare,
@@ -10,11 +14,7 @@ import {
   symmetrized,
   triangle,
   unstacked,
-} from "../linalg/matrix";
-import { type NdArray, ndarray } from "../reference/array";
-import { sizeOf } from "../shape";
-import type { Tensor } from "../tensor";
-import { type Aval, definePrimitive } from "./definition";
+} from "../matrix";
 import { triangularSolve } from "./triangular-solve";
 
 /** The least pivot, relative to the largest element on the diagonal: what rounding leaves of a pivot that is zero. */

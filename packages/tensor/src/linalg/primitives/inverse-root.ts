@@ -1,11 +1,12 @@
-import { ArgumentError } from "../errors";
-import { checkSquare, identityLike, onDiagonal, part, stacked, symmetrized, unstacked } from "../linalg/matrix";
-import { type NdArray, ndarray } from "../reference/array";
-import { jacobi } from "../reference/jacobi";
-import { sizeOf } from "../shape";
-import type { Tensor } from "../tensor";
-import { concat } from "./concat";
-import { type Aval, definePrimitive } from "./definition";
+import { ArgumentError } from "../../errors";
+import { scan } from "../../loops/scan";
+import { concat } from "../../primitives/concat";
+import { type Aval, definePrimitive } from "../../primitives/definition";
+import { type NdArray, ndarray } from "../../reference/array";
+import { jacobi } from "../../reference/jacobi";
+import { sizeOf } from "../../shape";
+import type { Tensor } from "../../tensor";
+import { checkSquare, identityLike, onDiagonal, part, stacked, symmetrized, unstacked } from "../matrix";
 import { eigh } from "./eigh";
 
 export interface InverseRootParams {
@@ -124,6 +125,9 @@ const withoutLast = (x: Tensor): Tensor => {
   return part(x, [0, n], [0, n]);
 };
 
+/** Iterates, `[n, m, m]` and `[n, 1, 1]`, and whether they still change. */
+type Iterate = Readonly<Record<"m" | "h" | "error" | "active", Tensor>>;
+
 /**
  * T = ((p + 1) I - M) / p; M ← Tᵖ M, H ← H T from M = z A, H = z^(1/p) I with z = (1 + p) / (2 λ). M goes to I, and H to
  * A^(-1/p). A matrix whose error is small, or grows, is left as it is in all further iterations.
@@ -134,33 +138,46 @@ function iterate(matrix: Tensor, { root, ridge, iterations }: InverseRootParams)
   const scale = bound.greater(0).where(bound, 1);
   const unit = identityLike(matrix);
   const z = scale.mul(2 / (1 + root)).reciprocal();
-  let m = matrix.add(unit.mul(scale.mul(ridge))).mul(z);
-  let h = unit.mul(
-    z
-      .log()
-      .mul(1 / root)
-      .exp(),
-  );
+  const start = matrix.add(unit.mul(scale.mul(ridge))).mul(z);
   const errorOf = (x: Tensor): Tensor =>
     x
-      .sub(unit)
+      .sub(identityLike(x))
       .abs()
       .max({ axis: [-2, -1], keepDims: true });
-  let error = errorOf(m);
-  let active = error.greater(smallEnough);
-  for (let iteration = 0; iteration < iterations; iteration++) {
-    const t = unit.mul(1 + 1 / root).sub(m.mul(1 / root));
-    const nextM = symmetrized(power(t, root).matmul(m));
-    const nextH = h.matmul(t);
-    const nextError = errorOf(nextM);
-    // The first steps may enlarge the error of what is still far from converged.
-    const accepted = active.and(nextError.lessEqual(error.mul(mostGrowth)).or(nextError.lessEqual(1)));
-    m = accepted.where(nextM, m);
-    h = accepted.where(nextH, h);
-    error = accepted.where(nextError, error);
-    active = accepted.and(error.greater(smallEnough));
-  }
-  return { root: symmetrized(h), residual: error };
+  const first = errorOf(start);
+  const carry: Iterate = {
+    m: start,
+    h: unit.mul(
+      z
+        .log()
+        .mul(1 / root)
+        .exp(),
+    ),
+    error: first,
+    active: first.greater(smallEnough),
+  };
+  const [last] = scan(
+    ({ m, h, error, active }: Iterate) => {
+      const t = identityLike(m)
+        .mul(1 + 1 / root)
+        .sub(m.mul(1 / root));
+      const nextM = symmetrized(power(t, root).matmul(m));
+      const nextError = errorOf(nextM);
+      // The first steps may enlarge the error of what is still far from converged.
+      const accepted = active.and(nextError.lessEqual(error.mul(mostGrowth)).or(nextError.lessEqual(1)));
+      const next: Iterate = {
+        m: accepted.where(nextM, m),
+        h: accepted.where(h.matmul(t), h),
+        error: accepted.where(nextError, error),
+        active: accepted.and(nextError.greater(smallEnough)),
+      };
+      return [next, null];
+    },
+    carry,
+    null,
+    { length: iterations },
+  );
+  return { root: symmetrized(last.h), residual: last.error };
 }
 
 /** tᵖ by squaring. */

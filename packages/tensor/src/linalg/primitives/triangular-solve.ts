@@ -1,12 +1,12 @@
-import { formatShape, ShapeError } from "../errors";
-import { invertBlocks } from "../kernels/triangular-block.wgsl";
-import { blocksOf, type LowerMatrix, solveLower, solveLowerTransposed } from "../linalg/lower-matrix";
-import { bordered, checkSquare, part, stacked, triangle, unstacked } from "../linalg/matrix";
-import { type NdArray, ndarray } from "../reference/array";
-import { sameShape, sizeOf } from "../shape";
-import type { Tensor } from "../tensor";
-import { type Aval, definePrimitive, type Primitive } from "./definition";
-import { sumTangents, withBatchAxis } from "./families";
+import { formatShape, ShapeError } from "../../errors";
+import { invertBlocks } from "../../kernels/triangular-block.wgsl";
+import { type Aval, definePrimitive, type Primitive } from "../../primitives/definition";
+import { sumTangents, withBatchAxis } from "../../primitives/families";
+import { type NdArray, ndarray } from "../../reference/array";
+import { sameShape, sizeOf } from "../../shape";
+import type { Tensor } from "../../tensor";
+import { blocksOf, type LowerMatrix, solveLower, solveLowerTransposed } from "../lower-matrix";
+import { bordered, checkSquare, part, stacked, triangle, unstacked } from "../matrix";
 
 export interface TriangularSolveParams {
   /** Which triangle of the matrix is read; the other one counts as zero. */

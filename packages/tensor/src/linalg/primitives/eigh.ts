@@ -1,11 +1,11 @@
-import { diagonalized } from "../linalg/jacobi";
-import { checkSquare, onDiagonal, part, stacked, symmetrized, unstacked } from "../linalg/matrix";
-import { type NdArray, ndarray } from "../reference/array";
-import { jacobi } from "../reference/jacobi";
-import { sizeOf } from "../shape";
-import type { Tensor } from "../tensor";
-import { concat } from "./concat";
-import { type Aval, definePrimitive } from "./definition";
+import { concat } from "../../primitives/concat";
+import { type Aval, definePrimitive } from "../../primitives/definition";
+import { type NdArray, ndarray } from "../../reference/array";
+import { jacobi } from "../../reference/jacobi";
+import { sizeOf } from "../../shape";
+import type { Tensor } from "../../tensor";
+import { diagonalized } from "../jacobi";
+import { checkSquare, onDiagonal, part, stacked, symmetrized, unstacked } from "../matrix";
 
 /**
  * Eigenvalues, ascending, and orthonormal eigenvectors of the symmetric (A + Aᵀ) / 2, `[…, n, n]` to `[…, n + 1, n]`: the
