@@ -1,9 +1,18 @@
 import { describe, expect, it } from "vitest";
-import { evaluate, linalg, ShapeError, type Tensor, tensor } from "../src/index";
-import { evaluateReference, type NdArray, seededDraw } from "../src/testing";
+import { evaluate, linalg, placeholder, pullback, ShapeError, type Tensor, tensor } from "../src/index";
+import {
+  directionalDerivative,
+  evaluateReference,
+  innerProduct,
+  type NdArray,
+  ndarray,
+  randomInputs,
+  retarget,
+  seededDraw,
+} from "../src/testing";
 import { useDevice } from "./device";
 
-useDevice();
+const device = useDevice();
 
 /** Drivers that compile kernels with LLVM take a while the first time. */
 const slow = 240_000;
@@ -217,8 +226,8 @@ describe("eigh", () => {
     });
   }
 
-  // One block in one workgroup, and blocks of 28 in a tournament of four that do not fill the last one.
-  it.each([1, 3, 70])(
+  // One block in one workgroup, and tournaments of four and of six blocks that do not fill the last one.
+  it.each([1, 3, 70, 130])(
     "of %d rows has eigenvalues and vectors to n ulp of the largest one",
     async (n) => {
       const spectra = [
@@ -228,9 +237,24 @@ describe("eigh", () => {
         // Singular, and with equal eigenvalues.
         Array.from({ length: n }, (_, i) => (i < 2 ? 2 : 0)),
         Array.from({ length: n }, () => 0),
-      ];
+      ].slice(0, n > 100 ? 2 : undefined);
       const values = Float64Array.from(spectra.flatMap((spectrum, seed) => [...withEigenvalues(spectrum, seed)]));
       await check(values, spectra, n);
+    },
+    slow,
+  );
+
+  it(
+    "needs no more workgroup memory than every device has",
+    async () => {
+      retarget(device(), { maxWorkgroupBytes: 16_384 });
+      try {
+        const n = 62;
+        const spectra = [graded(n, 1e6)];
+        await check(withEigenvalues(spectra[0] as number[], 9), spectra, n);
+      } finally {
+        retarget(device(), undefined);
+      }
     },
     slow,
   );
@@ -368,5 +392,69 @@ describe("orthogonal factors", () => {
     expect(await relative(linalg.norm(a, { order: 1 }), 4e30)).toBeLessThan(4 * unit);
     expect(await relative(linalg.norm(a, { order: Number.POSITIVE_INFINITY }), 7e30)).toBeLessThan(4 * unit);
     expect(await linalg.norm(a.mul(0)).item()).toBe(0);
+  });
+});
+
+describe("elements that are not finite", () => {
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    "%d makes the results of its matrix NaN, and leaves the others alone",
+    async (value) => {
+      const sound = [2, 0.5, 0.5, 1];
+      const a = tensor(Float32Array.of(...sound, 2, 0.5, value, 1), { shape: [2, 2, 2] });
+      const { factor, replaced } = linalg.choleskyReport(a);
+      const { values, vectors, residual } = linalg.eigh(a);
+      const inverse = linalg.inverseRoot(a, 2);
+      const { q, r } = linalg.qr(a);
+      const all = [
+        ...[factor, values, vectors, residual, inverse.root, inverse.residual, q, r, linalg.inverse(a)],
+        ...[linalg.logDeterminant(a), linalg.orthogonalize(a)],
+      ];
+      await evaluate([...all, replaced]);
+      for (const [index, result] of all.entries()) {
+        const own = [...(await result.data())].map(Number.isNaN);
+        const half = own.length / 2;
+        expect(own.slice(half).includes(false), `result ${index}`).toBe(false);
+        expect(own.slice(0, half).includes(true), `result ${index}`).toBe(false);
+      }
+      expect([...(await replaced.data())]).toEqual([0, 2]);
+    },
+    slow,
+  );
+});
+
+describe("derivatives of what is composed", () => {
+  const general = { shape: [2, 4, 4], dtype: "f32", domain: [-1, 1] } as const;
+  const definite = { ...general, structure: "positiveDefinite" } as const;
+  const functions: readonly (readonly [string, typeof general, (x: Tensor) => Tensor])[] = [
+    ["solvePositiveDefinite", definite, (x) => linalg.solvePositiveDefinite(x, x.transpose().square())],
+    ["inversePositiveDefinite", definite, linalg.inversePositiveDefinite],
+    ["logDeterminant", definite, linalg.logDeterminant],
+    ["inverse", definite, linalg.inverse],
+    ["qr", definite, (x) => linalg.qr(x).q.add(linalg.qr(x).r)],
+    ["norm", general, linalg.norm],
+    ["newtonSchulz", general, linalg.newtonSchulz],
+    ["a function of eigenvectors", definite, (x) => linalg.eigh(x).vectors.mul(linalg.eigh(x).values.expandDims(-2))],
+  ];
+
+  it.each(functions)("%s: by rules is that by differences", (_name, input, fn) => {
+    for (const seed of [0, 1, 2]) {
+      const draw = seededDraw(seed);
+      const [at] = randomInputs({ inputs: [input], params: undefined }, draw) as [NdArray];
+      const x = placeholder(at.shape, "f32");
+      const y = fn(x);
+      const random = (shape: readonly number[]) => ndarray(shape, "f32", () => draw.uniform(-1, 1));
+      const [along, cotangent] = [random(at.shape), random(y.shape)];
+      const [difference] = directionalDerivative([y], new Map([[x, at]]), new Map([[x, along]])) as [NdArray];
+      const seedTensor = placeholder(y.shape, "f32");
+      const [pulled] = pullback([x], [y])([seedTensor]) as [Tensor];
+      const bindings = new Map([
+        [x, at],
+        [seedTensor, cotangent],
+      ]);
+      const [gradient] = evaluateReference([pulled], bindings) as [NdArray];
+      const expected = innerProduct(cotangent, difference);
+      const scale = Math.max(1, ...difference.values.map(Math.abs), ...gradient.values.map(Math.abs));
+      expect(Math.abs(innerProduct(gradient, along) - expected) / scale).toBeLessThan(1e-5);
+    }
   });
 });

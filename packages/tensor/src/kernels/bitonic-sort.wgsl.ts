@@ -6,7 +6,7 @@
  * traffic is 8 bytes per element; log²(n) / 2 barriers.
  */
 import type { Aval } from "../primitives/definition";
-import { endBeyond, internalKernel, powerOfTwo } from "./internal";
+import { endBeyond, internalKernel, loopBound, powerOfTwo } from "./internal";
 
 interface BitonicParams {
   /** Keys are smaller than 2^bits. */
@@ -56,13 +56,13 @@ fn exchange(a: u32, b: u32) {
       declarations: words,
       body: ({ inputs: [input], output }) => `${endBeyond(rows)}
   let row = number * ${length}u;
-  for (var i = local; i < ${padded}u; i += ${size}u) {
+  for (var i = local; i < ${loopBound(padded, target)}; i += ${size}u) {
     ${load(input as string)}
   }
   workgroupBarrier();
-  for (var run = 2u; run <= ${padded}u; run <<= 1u) {
+  for (var run = 2u; run <= ${loopBound(padded, target)}; run <<= 1u) {
     for (var distance = run >> 1u; distance > 0u; distance >>= 1u) {
-      for (var i = local; i < ${padded / 2}u; i += ${size}u) {
+      for (var i = local; i < ${loopBound(padded / 2, target)}; i += ${size}u) {
         let low = ((i & ~(distance - 1u)) << 1u) | (i & (distance - 1u));
         let high = low | distance;
         if (is_greater(low, high) == ((low & run) == 0u)) { exchange(low, high); }
@@ -70,7 +70,7 @@ fn exchange(a: u32, b: u32) {
       workgroupBarrier();
     }
   }
-  for (var i = local; i < ${length}u; i += ${size}u) {
+  for (var i = local; i < ${loopBound(length, target)}; i += ${size}u) {
     ${output}[row + i] = i32(${packed ? `words[i] & ${padded - 1}u` : "positions[i]"});
   }`,
       workgroupSize: size,

@@ -31,5 +31,12 @@ export function internalKernel<P>({ name, shape, kernel }: InternalKernel<P>): P
 export const endBeyond = (workgroups: number): string => `
   if (number >= ${workgroups}u) { return; }`;
 
+/**
+ * The bound of a loop, u32. A driver that sees a constant writes out every iteration of a short loop, and with it every
+ * barrier and every branch of a CPU's vectors: where that is slow to compile it is hidden; see `keepsLoops`.
+ */
+export const loopBound = (count: number, { keepsLoops }: CompileTarget): string =>
+  keepsLoops ? `(${count}u + runtime.zero)` : `${count}u`;
+
 /** The smallest power of two that is not smaller. */
 export const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, count)));

@@ -11,7 +11,7 @@
  *   matrices (1966), for τ
  */
 import type { Aval } from "../primitives/definition";
-import { endBeyond, internalKernel } from "./internal";
+import { endBeyond, internalKernel, loopBound } from "./internal";
 
 /** Extent of the blocks that one workgroup diagonalises, at most; a multiple of four. */
 export const largestPair = 64;
@@ -69,7 +69,7 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
         return `${endBeyond(count * pairs)}
   let start = number * ${extent * extent}u;
   let corner = number / ${pairs}u * ${slots * whole * whole}u + number % ${pairs}u * ${extent * (whole + 1)}u;
-  for (var i = local; i < ${extent * extent}u; i += ${size}u) {
+  for (var i = local; i < ${loopBound(extent * extent, target)}; i += ${size}u) {
     let row = i / ${extent}u;
     let column = i % ${extent}u;
     if (column <= row) { a[at(row, column)] = ${input}[corner + row * ${whole}u + column]; }
@@ -77,9 +77,9 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
   }
   if (local == 0u) { atomicStore(&rotated, 0u); }
   ${barrier}
-  for (var sweep = 0u; sweep < ${sweeps}u; sweep++) {
-    for (var round = 0u; round < ${extent - 1}u; round++) {
-      for (var k = local; k < ${half}u; k += ${size}u) {
+  for (var sweep = 0u; sweep < ${loopBound(sweeps, target)}; sweep++) {
+    for (var round = 0u; round < ${loopBound(extent - 1, target)}; round++) {
+      for (var k = local; k < ${loopBound(half, target)}; k += ${size}u) {
         let p = pair_of(k, round);
         let app = a[at(p.x, p.x)];
         let aqq = a[at(p.y, p.y)];
@@ -102,7 +102,7 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
         rotation[k] = r;
       }
       workgroupBarrier();
-      for (var i = local; i < ${blockUpdates}u; i += ${size}u) {
+      for (var i = local; i < ${loopBound(blockUpdates, target)}; i += ${size}u) {
         // Pairs k > l: every row of this rectangle holds two rows of the triangle of pairs.
         let row = i / ${half - 1}u;
         let column = i % ${half - 1}u;
@@ -124,7 +124,7 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
           a[at(p.y, q.y)] = right.y;
         }
       }
-      for (var i = local; i < ${half * extent}u; i += ${size}u) {
+      for (var i = local; i < ${loopBound(half * extent, target)}; i += ${size}u) {
         let r = rotation[i / ${extent}u];
         if (r.x != 0.0) {
           let p = pair_of(i / ${extent}u, round) * ${extent}u + i % ${extent}u;
@@ -140,7 +140,7 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
   }${
     isLocal
       ? `
-  for (var i = local; i < ${extent * extent}u; i += ${size}u) { ${output}[start + i] = v[i]; }`
+  for (var i = local; i < ${loopBound(extent * extent, target)}; i += ${size}u) { ${output}[start + i] = v[i]; }`
       : ""
   }`;
       },
@@ -159,7 +159,7 @@ fn turn(x: f32, y: f32, r: vec2<f32>) -> vec2<f32> { return vec2<f32>(x - r.x * 
 export const applyPairs = internalKernel<Record<string, never>>({
   name: "applyPairs",
   shape: ([state]) => state as Aval,
-  kernel([state, rotations]) {
+  kernel([state, rotations], _output, _params, target) {
     const [count, , whole] = (state as Aval).shape as [number, number, number];
     const [, pairs, extent] = (rotations as Aval).shape as [number, number, number];
     const [quarter, width, half] = [extent / 4, whole / 4, extent / 2];
@@ -192,7 +192,7 @@ fn place(i: u32) -> u32 { return seat(i / ${half}u) * ${half}u + i % ${half}u; }
     let left = start + (rows * ${extent}u + row) * ${width}u + columns * ${quarter}u;
     let right = ((matrix * ${pairs}u + columns) * ${extent}u + column * 4u) * ${quarter}u;
     var c0 = vec4<f32>(); var c1 = vec4<f32>(); var c2 = vec4<f32>(); var c3 = vec4<f32>();
-    for (var k = 0u; k < ${quarter}u; k++) {
+    for (var k = 0u; k < ${loopBound(quarter, target)}; k++) {
       ${each((i) => `let q${i} = ${turns}[right + ${i * quarter}u + k];`)}
       ${each((i) => `let a${i} = ${input}[left + ${i * width}u + k];`)}
       ${each((i) => `c${i} += vec4<f32>(${[0, 1, 2, 3].map((j) => `dot(a${i}, q${j})`).join(", ")});`)}
@@ -204,7 +204,7 @@ fn place(i: u32) -> u32 { return seat(i / ${half}u) * ${half}u + i % ${half}u; }
   if (is_matrix) {
     let left = ((matrix * ${pairs}u + rows) * ${extent}u + row) * ${quarter}u;
     var c0 = vec4<f32>(); var c1 = vec4<f32>(); var c2 = vec4<f32>(); var c3 = vec4<f32>();
-    for (var k = 0u; k < ${quarter}u; k++) {
+    for (var k = 0u; k < ${loopBound(quarter, target)}; k++) {
       ${each((i) => `let q${i} = ${turns}[left + ${i * quarter}u + k];`)}
       ${each((i) => `let a${i} = product[(k * 4u + ${i}u) * ${quarter}u + column];`)}
       ${each((i) => `c${i} += ${[0, 1, 2, 3].map((j) => `q${i}.${lanes[j]} * a${j}`).join(" + ")};`)}

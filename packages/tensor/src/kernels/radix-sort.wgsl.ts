@@ -8,7 +8,7 @@
  * @see Harris, Owens and Kruger, Fast parallel GPU-sorting using a hybrid algorithm (GPU Gems 3, chapter 39)
  */
 import type { Aval } from "../primitives/definition";
-import { endBeyond, internalKernel } from "./internal";
+import { endBeyond, internalKernel, loopBound } from "./internal";
 
 const size = 128;
 const perInvocation = 16;
@@ -26,7 +26,7 @@ export const countDigits = internalKernel<Record<string, never>>({
     const [rows, , length] = (pairs as Aval).shape as [number, number, number];
     return { shape: [rows, digits, blocksOf(length)], dtype: "u32" };
   },
-  kernel([pairs]) {
+  kernel([pairs], _output, _params, target) {
     const [rows, , length] = (pairs as Aval).shape as [number, number, number];
     const blocks = blocksOf(length);
     return {
@@ -38,7 +38,7 @@ export const countDigits = internalKernel<Record<string, never>>({
   let block = number % ${blocks}u;
   if (local < ${digits}u) { atomicStore(&counts[local], 0u); }
   workgroupBarrier();
-  for (var i = local; i < ${blockLength}u; i += ${size}u) {
+  for (var i = local; i < ${loopBound(blockLength, target)}; i += ${size}u) {
     let position = block * ${blockLength}u + i;
     if (position < ${length}u) { atomicAdd(&counts[${input}[row * ${2 * length}u + position] & ${digits - 1}u], 1u); }
   }
@@ -60,9 +60,10 @@ export const countDigits = internalKernel<Record<string, never>>({
 export const moveByDigit = internalKernel<Record<string, never>>({
   name: "moveByDigit",
   shape: ([pairs]) => pairs as Aval,
-  kernel([pairs]) {
+  kernel([pairs], _output, _params, target) {
     const [rows, , length] = (pairs as Aval).shape as [number, number, number];
     const blocks = blocksOf(length);
+    const each = loopBound(digits, target);
     const entries = digits * size;
     return {
       label: `move_by_digit_${length}`,
@@ -76,23 +77,23 @@ var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1")
   let source = row * ${2 * length}u;
   let first = block * ${blockLength}u + local * ${perInvocation}u;
   let end = min(first + ${perInvocation}u, ${length}u);
-  for (var digit = 0u; digit < ${digits}u; digit++) { counts[digit * ${size}u + local] = 0u; }
+  for (var digit = 0u; digit < ${each}; digit++) { counts[digit * ${size}u + local] = 0u; }
   for (var position = first; position < end; position++) {
     counts[(${input}[source + position] & ${digits - 1}u) * ${size}u + local]++;
   }
   workgroupBarrier();
   var total = 0u;
-  for (var i = 0u; i < ${digits}u; i++) { total += counts[local * ${digits}u + i]; }
+  for (var i = 0u; i < ${each}; i++) { total += counts[local * ${digits}u + i]; }
   partial[local] = total;
   workgroupBarrier();
-  for (var distance = 1u; distance < ${size}u; distance <<= 1u) {
+  for (var distance = 1u; distance < ${loopBound(size, target)}; distance <<= 1u) {
     let other = select(0u, partial[max(local, distance) - distance], local >= distance);
     workgroupBarrier();
     partial[local] += other;
     workgroupBarrier();
   }
   var running = partial[local] - total;
-  for (var i = 0u; i < ${digits}u; i++) {
+  for (var i = 0u; i < ${each}; i++) {
     let count = counts[local * ${digits}u + i];
     counts[local * ${digits}u + i] = running;
     running += count;

@@ -6,9 +6,10 @@
  * workgroup memory. Other axes: one invocation per column of a block, neighbours in neighbouring columns; no barrier.
  * Traffic: 8 bytes per element. The order of the terms is fixed by the shape and the form.
  */
+import type { CompileTarget } from "../compiler/target";
 import { invariant } from "../errors";
 import type { Aval, WrittenKernel } from "../primitives/definition";
-import { endBeyond, internalKernel } from "./internal";
+import { endBeyond, internalKernel, loopBound } from "./internal";
 
 interface ScanParams {
   /** Elements of a block. */
@@ -36,7 +37,7 @@ export const scanBlocks = internalKernel<ScanParams>({
     const size = Math.min(256, target.maxInvocationsPerWorkgroup);
     const together = post === 1 && n > shortRow && params.length % size === 0;
     return together
-      ? rowKernel(x as Aval, offsets !== undefined, params, size)
+      ? rowKernel(x as Aval, offsets !== undefined, params, size, target)
       : columnKernel(x as Aval, offsets !== undefined, params);
   },
 });
@@ -70,6 +71,7 @@ function rowKernel(
   hasOffsets: boolean,
   { length, reverse }: ScanParams,
   size: number,
+  target: CompileTarget,
 ): WrittenKernel {
   const [pre, n] = shape as [number, number, number];
   const blocks = Math.ceil(n / length);
@@ -92,7 +94,7 @@ function rowKernel(
   }
   partial[local] = total;
   workgroupBarrier();
-  for (var distance = 1u; distance < ${size}u; distance <<= 1u) {
+  for (var distance = 1u; distance < ${loopBound(size, target)}; distance <<= 1u) {
     let other = select(${zero}, partial[max(local, distance) - distance], local >= distance);
     workgroupBarrier();
     partial[local] += other;

@@ -6,27 +6,26 @@
  * no barrier; the factor fills one triangle of the square, its inverse the other one.
  */
 import type { Aval } from "../primitives/definition";
-import { endBeyond, internalKernel } from "./internal";
+import { endBeyond, internalKernel, loopBound } from "./internal";
 
 /** Largest block. */
 export const largestBlock = 64;
 
 /**
- * With `square[k][i]` = L_ik for i >= k, fills `square[i][c]`, i > c, with the inverse W_ic. Its diagonal is 1 / L_cc.
+ * With `square[k][i]` = L_ik for i >= k, fills `square[i][c]`, i > c, with the inverse W_ic: one column per invocation. Its
+ * diagonal is 1 / L_cc.
  */
-const invertFactor = (size: number): string => `
-  for (var c = local; c < ${size}u; c += ${size}u) {
-    let inverse_c = 1.0 / square[c * ${size}u + c];
-    for (var i = c + 1u; i < ${size}u; i++) {
-      var total = square[c * ${size}u + i] * inverse_c;
-      for (var k = c + 1u; k < i; k++) { total += square[k * ${size}u + i] * square[k * ${size}u + c]; }
-      square[i * ${size}u + c] = -total / square[i * ${size}u + i];
-    }
+const invertFactor = (size: number, rows: string): string => `
+  let inverse_pivot = 1.0 / square[local * ${size}u + local];
+  for (var i = local + 1u; i < ${rows}; i++) {
+    var total = square[local * ${size}u + i] * inverse_pivot;
+    for (var k = local + 1u; k < i; k++) { total += square[k * ${size}u + i] * square[k * ${size}u + local]; }
+    square[i * ${size}u + local] = -total / square[i * ${size}u + i];
   }`;
 
 /** Writes W: the triangle below the diagonal, the reciprocals on it, zeros above. */
-const storeInverse = (size: number, output: string, start: string): string => `
-  for (var i = 0u; i < ${size}u; i++) {
+const storeInverse = (size: number, rows: string, output: string, start: string): string => `
+  for (var i = 0u; i < ${rows}; i++) {
     let below = square[i * ${size}u + local];
     let pivot = 1.0 / square[i * ${size}u + i];
     ${output}[${start} + i * ${size}u + local] = select(select(0.0, pivot, local == i), below, local < i);
@@ -39,8 +38,9 @@ const storeInverse = (size: number, output: string, start: string): string => `
 export const factorBlocks = internalKernel<Record<string, never>>({
   name: "factorBlocks",
   shape: ([blocks]) => ({ shape: [2, ...(blocks as Aval).shape], dtype: "f32" }),
-  kernel([blocks]) {
+  kernel([blocks], _output, _params, target) {
     const [count, size] = (blocks as Aval).shape as [number, number, number];
+    const rows = loopBound(size, target);
     return {
       label: `factor_blocks_${size}`,
       declarations: `var<workgroup> square: array<f32, ${size * size}>;`,
@@ -48,7 +48,7 @@ export const factorBlocks = internalKernel<Record<string, never>>({
   let start = number * ${size * size}u;
   let floor_value = ${least}[number];
   let bound = ${largest}[number * ${size}u + local];
-  for (var j = 0u; j < ${size}u; j++) {
+  for (var j = 0u; j < ${rows}; j++) {
     // The sums of a column, of which invocation j has the pivot.
     var total = 0.0;
     if (local >= j) {
@@ -65,11 +65,11 @@ export const factorBlocks = internalKernel<Record<string, never>>({
     }
     workgroupBarrier();
   }
-  for (var i = 0u; i < ${size}u; i++) {
+  for (var i = 0u; i < ${rows}; i++) {
     ${output}[start + i * ${size}u + local] = select(0.0, square[local * ${size}u + i], local <= i);
   }
-  workgroupBarrier();${invertFactor(size)}
-  workgroupBarrier();${storeInverse(size, output, `${count * size * size}u + start`)}`,
+  workgroupBarrier();${invertFactor(size, rows)}
+  workgroupBarrier();${storeInverse(size, rows, output, `${count * size * size}u + start`)}`,
       workgroupSize: size,
       workgroups: count,
       flops: (2 / 3) * count * size ** 3,
@@ -94,9 +94,10 @@ export const invertBlocks = internalKernel<InverseParams>({
     const [count, extent] = (matrices as Aval).shape as [number, number, number];
     return { shape: [count, Math.ceil(extent / size), size, size], dtype: "f32" };
   },
-  kernel([matrices], output, { size, upper }) {
+  kernel([matrices], output, { size, upper }, target) {
     const [count, extent] = (matrices as Aval).shape as [number, number, number];
     const blocks = output.shape[1] as number;
+    const rows = loopBound(size, target);
     const from = upper ? `j * ${extent}u + i` : `i * ${extent}u + j`;
     return {
       label: `invert_blocks_${size}`,
@@ -104,7 +105,7 @@ export const invertBlocks = internalKernel<InverseParams>({
       body: ({ inputs: [input], output: name }) => `${endBeyond(count * blocks)}
   let matrix = number / ${blocks}u * ${extent * extent}u;
   let first = number % ${blocks}u * ${size}u;
-  for (var k = 0u; k < ${size}u; k++) {
+  for (var k = 0u; k < ${rows}; k++) {
     let i = first + local;
     let j = first + k;
     var value = select(0.0, 1.0, local == k);
@@ -114,8 +115,8 @@ export const invertBlocks = internalKernel<InverseParams>({
     }
     square[k * ${size}u + local] = value;
   }
-  workgroupBarrier();${invertFactor(size)}
-  workgroupBarrier();${storeInverse(size, name, `number * ${size * size}u`)}`,
+  workgroupBarrier();${invertFactor(size, rows)}
+  workgroupBarrier();${storeInverse(size, rows, name, `number * ${size * size}u`)}`,
       workgroupSize: size,
       workgroups: count * blocks,
       flops: (1 / 3) * count * blocks * size ** 3,

@@ -8,7 +8,7 @@ export interface Eigen {
   readonly values: Tensor;
   /** `[…, n, n]`, orthonormal, in columns; the largest component of each is positive. */
   readonly vectors: Tensor;
-  /** `[…]`: the largest element off the diagonal of Vᵀ A V over the largest |eigenvalue|; about 1e-6 in all is well. */
+  /** `[…]`: the largest element off the diagonal of Vᵀ A V over the largest of all; about 1e-6 if all is well. */
   readonly residual: Tensor;
 }
 

@@ -2,7 +2,7 @@ import { applyPairs, largestPair, rotatePairs } from "../kernels/jacobi.wgsl";
 import { scan } from "../loops/scan";
 import { concat } from "../primitives/concat";
 import type { Tensor } from "../tensor";
-import { bordered, diagonal, identityLike, part } from "./matrix";
+import { bordered, diagonal, identityLike, nanUnlessFinite, part } from "./matrix";
 
 /** Rounds through all rotations, at most, of a matrix that one workgroup diagonalises: 7 to 13 are needed. */
 const mostSweeps = 16;
@@ -63,18 +63,12 @@ function rotateBlocks(scaled: Tensor): Tensor {
   return state.slice([0, 1]).reshape(padded.shape);
 }
 
-/** How far the matrices are from being diagonal in these vectors, relative to the largest eigenvalue: `[n]`. */
+/** How far the matrices are from being diagonal in these vectors, relative to the largest element: `[n]`. */
 export function offDiagonal(symmetric: Tensor, vectors: Tensor): Tensor {
   const turned = vectors.transpose().matmul(symmetric.matmul(vectors));
   const values = diagonal(turned);
   const rest = turned.sub(identityLike(turned).mul(values.expandDims(-1)));
-  return rest
-    .abs()
-    .max({ axis: [-2, -1] })
-    .div(
-      values
-        .abs()
-        .max({ axis: -1 })
-        .maximum(2 ** -120),
-    );
+  const largest = (x: Tensor): Tensor => x.abs().max({ axis: [-2, -1], keepDims: true });
+  const relative = largest(rest).div(largest(turned).maximum(2 ** -120));
+  return nanUnlessFinite(turned, relative).reshape(symmetric.shape.slice(0, -2));
 }

@@ -20,20 +20,20 @@ export { type NewtonSchulzOptions, newtonSchulz, type OrthogonalizeOptions, orth
  * The lower triangular L with L Lᵀ = A for symmetric positive definite A, `[…, n, n]`; A is replaced by (A + Aᵀ) / 2.
  *
  * |L Lᵀ - A| is at most about n · 2^-24 · max diag(A). A pivot below √n · 2^-22 · max diag(A) is replaced by that value:
- * the result is finite for every finite A. Use {@link choleskyReport} to know, and add a ridge before if it happens:
+ * the result is finite for every finite A, and NaN for every other one. Use {@link choleskyReport} to know, and add a ridge before if it happens:
  * conditions up to about 1e5 are safe.
  */
 export const cholesky = (a: Tensor): Tensor => a.bind(choleskyRecord, [a], undefined);
 
-/** {@link cholesky} with the number of pivots that were replaced, i32 `[…]`: 0 where the factor is that of A. */
+/** {@link cholesky} with the number of pivots that were replaced, i32 `[…]`: 0 where the factor is that of A, n where it is NaN. */
 export function choleskyReport(a: Tensor): { readonly factor: Tensor; readonly replaced: Tensor } {
   const factor = cholesky(a);
   const least = leastPivot(symmetrized(a)).expandDims(-1);
   // A pivot that was replaced is a rounded root of the least one.
-  const atLeast = diagonal(factor)
+  const own = diagonal(factor)
     .square()
-    .lessEqual(least.mul(1 + 2 ** -20));
-  return { factor, replaced: atLeast.sum({ axis: -1 }) };
+    .greater(least.mul(1 + 2 ** -20));
+  return { factor, replaced: own.not().sum({ axis: -1 }) };
 }
 
 export interface TriangularSolveOptions {

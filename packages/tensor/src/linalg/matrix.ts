@@ -61,6 +61,18 @@ export function bordered(x: Tensor, extent: number, fill: number): Tensor {
   return row.equal(column).and(row.greaterEqual(own)).where(fill, padded);
 }
 
+/**
+ * `result: […, r, c]`, all NaN for each matrix of `x: […, n, n]` with an element that is infinite or NaN. Told from the
+ * bits: comparisons and maxima of NaN may give anything.
+ */
+export function nanUnlessFinite(x: Tensor, result: Tensor): Tensor {
+  const magnitude = x
+    .bitcast("u32")
+    .bitAnd(0x7fffffff)
+    .max({ axis: [-2, -1], keepDims: true });
+  return magnitude.less(0x7f800000).where(result, Number.NaN);
+}
+
 /** A part of the last two axes. */
 export const part = (x: Tensor, rows: readonly [number, number], columns: readonly [number, number]): Tensor => {
   const leading = x.shape.slice(0, -2);

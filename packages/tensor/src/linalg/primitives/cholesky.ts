@@ -8,6 +8,7 @@ import {
   bordered,
   checkSquare,
   diagonal,
+  nanUnlessFinite,
   onDiagonal,
   part,
   stacked,
@@ -34,8 +35,8 @@ export function leastPivot(a: Tensor): Tensor {
  * The lower triangular L with L Lᵀ = A for the symmetric positive definite (A + Aᵀ) / 2: `[…, n, n]` to `[…, n, n]`.
  *
  * A pivot that is not above √n · 2^-22 · max diag(A) is replaced by that value, and |L_ij| is kept below 2 √A_ii, which
- * holds by itself for every positive definite A: the result is always finite, and it is the factor of A exactly if no
- * pivot was replaced. |L Lᵀ - A| is at most about n · 2^-24 · max diag(A).
+ * holds by itself for every positive definite A: the result is finite for every finite A, and it is the factor of A exactly
+ * if no pivot was replaced. Elements that are not finite make the whole factor NaN. |L Lᵀ - A| is at most about n · 2^-24 · max diag(A).
  *
  * @see Golub and Van Loan, Matrix Computations (2013), section 4.2; Murray, Differentiation of the Cholesky
  *   decomposition (2016), for the derivatives
@@ -77,7 +78,7 @@ export const cholesky = definePrimitive<undefined>({
         return { kind: "halves", extent, top, below, bottom: factor(rest, first + half) };
       };
       const whole = assembled(factor(bordered(matrix, count * size, 1), 0));
-      return unstacked(part(whole, [0, extent], [0, extent]), input.shape.slice(0, -2));
+      return unstacked(nanUnlessFinite(matrix, part(whole, [0, extent], [0, extent])), input.shape.slice(0, -2));
     },
   },
   reference([a], _params, output) {

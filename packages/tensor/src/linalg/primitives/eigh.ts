@@ -5,11 +5,12 @@ import { jacobi } from "../../reference/jacobi";
 import { sizeOf } from "../../shape";
 import type { Tensor } from "../../tensor";
 import { diagonalized } from "../jacobi";
-import { checkSquare, onDiagonal, part, stacked, symmetrized, unstacked } from "../matrix";
+import { checkSquare, nanUnlessFinite, onDiagonal, part, stacked, symmetrized, unstacked } from "../matrix";
 
 /**
  * Eigenvalues, ascending, and orthonormal eigenvectors of the symmetric (A + Aᵀ) / 2, `[…, n, n]` to `[…, n + 1, n]`: the
  * first row has the eigenvalues, below stand the eigenvectors in columns, each with its largest component positive.
+ * All NaN where an element of A is not finite.
  */
 export const eigh = definePrimitive<undefined>({
   name: "eigh",
@@ -26,14 +27,16 @@ export const eigh = definePrimitive<undefined>({
       const leading = input.shape.slice(0, -2);
       const n = input.shape.at(-1) as number;
       if (input.size === 0) return packed(input.slice([], [...leading, Math.min(n, 1)]), input);
-      const { values, vectors } = diagonalized(symmetrized(stacked(input)));
+      const symmetric = symmetrized(stacked(input));
+      const { values, vectors } = diagonalized(symmetric);
       const order = values.argsort({ axis: -1 });
       const columns = vectors.gatherAlong(order.expandDims(-2).expand(vectors.shape), { axis: -1 });
       const magnitude = columns.abs();
       const first = magnitude.argmax({ axis: -2, keepDims: true });
       const largest = columns.iotaLike(1).equal(first).where(columns, 0).sum({ axis: -2, keepDims: true });
       const directed = largest.less(0).where(columns.neg(), columns);
-      return unstacked(packed(values.gatherAlong(order, { axis: -1 }).expandDims(-2), directed), leading);
+      const result = packed(values.gatherAlong(order, { axis: -1 }).expandDims(-2), directed);
+      return unstacked(nanUnlessFinite(symmetric, result), leading);
     },
   },
   reference([a], _params, output) {

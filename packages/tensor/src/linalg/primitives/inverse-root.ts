@@ -6,7 +6,16 @@ import { type NdArray, ndarray } from "../../reference/array";
 import { jacobi } from "../../reference/jacobi";
 import { sizeOf } from "../../shape";
 import type { Tensor } from "../../tensor";
-import { checkSquare, identityLike, onDiagonal, part, stacked, symmetrized, unstacked } from "../matrix";
+import {
+  checkSquare,
+  identityLike,
+  nanUnlessFinite,
+  onDiagonal,
+  part,
+  stacked,
+  symmetrized,
+  unstacked,
+} from "../matrix";
 import { eigh } from "./eigh";
 
 export interface InverseRootParams {
@@ -42,7 +51,7 @@ export function largestEigenvalue(a: Tensor): Tensor {
  * (A + ridge · λ · I)^(-1/p) of the positive semidefinite (A + Aᵀ) / 2, `[…, n, n]`, with λ of {@link largestEigenvalue}:
  * `[…, n + 1, n]`, the root over a row whose first element is the residual max |M - I| of the iteration.
  *
- * The ridge counts as a constant in derivatives; the residual has none.
+ * All NaN where an element of A is not finite. The ridge counts as a constant in derivatives; the residual has none.
  *
  * @see Guo and Higham, A Schur-Newton method for the matrix pth root and its inverse (2006), the coupled iteration (3.4);
  *   Anil et al., Scalable second order optimization for deep learning (2020), for its use
@@ -76,7 +85,8 @@ export const inverseRoot = definePrimitive<InverseRootParams>({
         [0, 0],
         [0, n - 1],
       ]);
-      return unstacked(root.bind(concat, [root, row], { axis: 1 }), input.shape.slice(0, -2));
+      const result = root.bind(concat, [root, row], { axis: 1 });
+      return unstacked(nanUnlessFinite(matrix, result), input.shape.slice(0, -2));
     },
   },
   reference([a], { root, ridge }, output) {
