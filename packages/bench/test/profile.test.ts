@@ -1,12 +1,20 @@
-import { init, type Tensor, treeLeaves } from "@thalweg/tensor";
+import { type Device, init, type Tensor, treeLeaves } from "@thalweg/tensor";
+import { retarget } from "@thalweg/tensor/testing";
 import { datasetTensors, findProblem, type ImageDataset } from "@thalweg/workloads";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createOptimizer, findOptimizer } from "../src/run/optimizer";
 import { createPrograms, initialState, runKeys } from "../src/run/programs";
 import { runCommand } from "./fake-terminal";
 
+let device: Device;
+
 beforeAll(async () => {
-  await init({ notice: () => {} });
+  device = await init({ notice: () => {} });
+});
+
+afterEach(() => {
+  retarget(device, undefined);
+  vi.restoreAllMocks();
 });
 
 /** Images like those of Fashion-MNIST, all black: what a step costs does not depend on what they show. */
@@ -24,12 +32,16 @@ function blackImages(count: number): ImageDataset {
   };
 }
 
-// Software drivers compile slowly, and all that is measured here is new to them.
+// Plans and shaders for a GPU are the same wherever they are made. Here nothing of them runs, so no driver compiles them.
 describe("the training step", { timeout: 120_000 }, () => {
   it.each([
-    ["fmnist_mlp", 128, 15],
-    ["fmnist_2c2d", 128, 24],
-  ])("of %s with momentum is planned with few dispatches", async (name, batchSize, limit) => {
+    ["fmnist_mlp", "CPU", 128, 15],
+    ["fmnist_2c2d", "CPU", 128, 24],
+    ["fmnist_mlp", "GPU", 128, 15],
+    ["fmnist_2c2d", "GPU", 128, 24],
+  ])("of %s with momentum takes few dispatches on a %s", async (name, adapter, batchSize, limit) => {
+    retarget(device, { isSoftware: adapter === "CPU" });
+    vi.spyOn(device, "pipelineAsync").mockResolvedValue({} as GPUComputePipeline);
     const dataset = blackImages(2 * batchSize);
     const optimizer = createOptimizer(findOptimizer("momentum"), { learningRate: 0.01 }, undefined, 2);
     const programs = createPrograms({

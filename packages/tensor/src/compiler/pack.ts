@@ -6,7 +6,7 @@
  * that it reads, and behind everybody who reads the state that it replaces.
  */
 import { invariant } from "../errors";
-import { jointBindings, type KernelPart } from "../kernels/kernel";
+import { jointBindings, jointWorkgroupSize, type KernelPart } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
 import type { Step } from "./plan-memory";
 import type { CompileTarget } from "./target";
@@ -22,7 +22,7 @@ export interface Pack extends Step {
 }
 
 /** Memory traffic and arithmetic of a kernel that does not fill a GPU for much longer than a launch takes. */
-const smallBytes = 4 * 2 ** 20;
+export const smallBytes = 4 * 2 ** 20;
 const smallFlops = 2 ** 25;
 
 /** Characters of a kernel's statements: drivers take more than linear time to compile them. */
@@ -31,8 +31,15 @@ const longestText = 16_000;
 const isSmall = ({ bytes, flops, statements, slots }: KernelPart): boolean =>
   bytes <= smallBytes &&
   flops <= smallFlops &&
-  statements.declarations === undefined &&
+  (statements.declarations === undefined || statements.workgroupBytes !== undefined) &&
   slots.every(({ segments }) => segments === undefined);
+
+/**
+ * On GPUs, large kernels take small ones with them, which fill the machine as it runs empty. On CPUs nothing runs empty,
+ * and a launch costs little.
+ */
+const canHost = ({ statements, slots }: KernelPart, target: CompileTarget): boolean =>
+  !target.isSoftware && statements.declarations === undefined && slots.every(({ segments }) => segments === undefined);
 
 /**
  * @param steps in an order in which every one comes behind what it reads, and behind who reads what it replaces; kernels
@@ -55,16 +62,17 @@ export function packSteps(
       ...replaced({ writes }, inPlace).map((leaf) => lastReader.get(leaf) ?? -1),
     ];
     const earliest = Math.max(0, ...behind.map((index) => index + 1));
-    const isOpen = isPacking && isSmall(part);
-    let index = isOpen
-      ? packs.findIndex(
-          (pack, at) =>
-            at >= earliest &&
-            pack.isOpen &&
-            fits(pack.parts, part, target) &&
-            !crosses([...pack.reads, ...reads], [...pack.writes, ...writes]),
-        )
-      : -1;
+    const isOpen = isPacking && (isSmall(part) || canHost(part, target));
+    let index =
+      isPacking && isSmall(part)
+        ? packs.findIndex(
+            (pack, at) =>
+              at >= earliest &&
+              pack.isOpen &&
+              fits(pack.parts, part, target) &&
+              !crosses([...pack.reads, ...reads], [...pack.writes, ...writes]),
+          )
+        : -1;
     if (index < 0) index = packs.push({ parts: [], reads: new Set(), writes: [], isOpen }) - 1;
     const pack = packs[index] as (typeof packs)[0];
     pack.parts.push(part);
@@ -129,7 +137,8 @@ export function inOrder<S extends Step>(
 function fits(parts: readonly KernelPart[], part: KernelPart, target: CompileTarget): boolean {
   const all = [...parts, part];
   return (
-    all.every(({ workgroupSize }) => workgroupSize === part.workgroupSize) &&
+    jointWorkgroupSize(all) !== undefined &&
+    all.reduce((sum, { statements }) => sum + (statements.workgroupBytes ?? 0), 0) <= target.maxWorkgroupBytes &&
     jointBindings(all).length <= target.maxBindings &&
     all.reduce((sum, { statements }) => sum + statements.body.length, 0) <= longestText
   );

@@ -3,6 +3,7 @@ import { iterationNames } from "../compiler/loops";
 import type { CompileTarget } from "../compiler/target";
 import type { PipelineSpec, StorageAccess } from "../device/pipeline-cache";
 import { bytesPerElement, storageType } from "../dtype";
+import { invariant } from "../errors";
 import type { Tensor } from "../tensor";
 import type { Index } from "../view";
 import { mathSource, needsRuntime } from "./math.wgsl";
@@ -69,8 +70,10 @@ export interface KernelStatements {
   /** Names of math functions that are called with scalars, and with vectors. */
   readonly functions: Iterable<string>;
   readonly vectorFunctions: Iterable<string>;
-  /** Functions, constants and workgroup variables of its own. Such a kernel is never packed with others. */
+  /** Functions, constants and workgroup variables of its own. */
   readonly declarations?: string;
+  /** Bytes of workgroup memory among the declarations. Without it, a kernel with declarations is not packed with others. */
+  readonly workgroupBytes?: number;
 }
 
 /** A binding: a tensor that is read, or a result with the tensor that it replaces. */
@@ -142,29 +145,48 @@ export function jointBindings(parts: readonly KernelPart[]): Binding[] {
 
 const nameOf = (index: number, access: StorageAccess): string => `${access === "read" ? "in" : "out"}${index}`;
 
+/**
+ * Invocations of a workgroup in which all the parts can run; undefined if there is no such number. Parts that exchange
+ * nothing within a workgroup also run in larger ones, several of their workgroups in one.
+ */
+export function jointWorkgroupSize(parts: readonly KernelPart[]): number | undefined {
+  const largest = Math.max(...parts.map(({ workgroupSize }) => workgroupSize));
+  const fits = parts.every(
+    (part) => part.workgroupSize === largest || (!exchanges(part) && largest % part.workgroupSize === 0),
+  );
+  return fits ? largest : undefined;
+}
+
+const exchanges = ({ statements }: KernelPart): boolean =>
+  statements.declarations !== undefined || statements.body.includes("subgroup");
+
 /** One kernel of parts that do not need each other: workgroups are dealt out to the parts in order. */
 export function assemble(parts: readonly KernelPart[], target: CompileTarget): Kernel {
   const bindings = jointBindings(parts);
-  const texts = parts.map((part) => {
+  const texts = parts.map((part, index) => {
     const names = new Map(
-      bindings.flatMap(({ slot, names }, index) => {
+      bindings.flatMap(({ slot, names }, binding) => {
         const own = names.get(part);
-        return own === undefined ? [] : [[own, nameOf(index, slot.access)] as const];
+        return own === undefined ? [] : [[own, nameOf(binding, slot.access)] as const];
       }),
     );
-    const text = part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
+    const body = part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
+    const text = ownNames(part, parts.length > 1 ? index : undefined, body);
     const known = iterationsIn(text).map((level) => `  let iteration${level} = i32(loop${level}.number);\n`);
     return known.join("") + text;
   });
   const iterations = iterationsIn(texts.join("\n"));
   const functions = new Set(parts.flatMap(({ statements }) => [...statements.functions]));
   const vectorFunctions = new Set(parts.flatMap(({ statements }) => [...statements.vectorFunctions]));
-  const own = parts.map(({ statements }) => statements.declarations ?? "").join("");
+  const own = parts
+    .map((part, index) => ownNames(part, parts.length > 1 ? index : undefined, part.statements.declarations ?? ""))
+    .join("\n");
   const all = texts.join("\n") + own;
   const opaque = all.includes("opaque_bits(");
   const uniforms = opaque || needsRuntime([...functions, ...vectorFunctions]) || all.includes("runtime.zero");
   const usesF16 = bindings.some(({ type }) => type.includes("f16")) || /\bf16\b/.test(all);
-  const workgroupSize = (parts[0] as KernelPart).workgroupSize;
+  const workgroupSize = jointWorkgroupSize(parts);
+  invariant(workgroupSize, "parts of a kernel share a size of workgroups");
   const usesSubgroups = all.includes("subgroup");
   const lane = usesSubgroups ? { parameter: ", subgroup_lane: u32", argument: ", subgroup_lane" } : undefined;
   const code = [
@@ -189,7 +211,7 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     ...(usesSubgroups ? ["        @builtin(subgroup_invocation_id) subgroup_lane: u32,"] : []),
     "        @builtin(local_invocation_index) local: u32) {",
     "  let number = group.y * groups.x + group.x;",
-    parts.length === 1 ? (texts[0] as string) : dealOut(parts, lane?.argument ?? ""),
+    parts.length === 1 ? (texts[0] as string) : dealOut(parts, workgroupSize, lane?.argument ?? ""),
     "}",
   ];
   return {
@@ -203,7 +225,7 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     bindings: bindings.map(({ slot }) => slot.tensors),
     ...(bindings.some(({ slot }) => slot.segments) && { segments: bindings.map(({ slot }) => slot.segments) }),
     workgroups: splitGrid(
-      parts.reduce((sum, { workgroups }) => sum + workgroups, 0),
+      parts.reduce((sum, part) => sum + workgroupsIn(part, workgroupSize), 0),
       target,
     ),
     flops: parts.reduce((sum, { flops }) => sum + flops, 0),
@@ -215,15 +237,33 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
 const iterationsIn = (text: string): number[] =>
   [...new Set([...text.matchAll(iterationNames)].map(([, level]) => Number(level)))].sort();
 
+/** Workgroups of a size that a part takes. */
+const workgroupsIn = ({ workgroups, workgroupSize }: KernelPart, size: number): number =>
+  Math.ceil((workgroups * workgroupSize) / size);
+
 /** Statements that hand every workgroup to a part, with its number there. */
-function dealOut(parts: readonly KernelPart[], more: string): string {
+function dealOut(parts: readonly KernelPart[], size: number, more: string): string {
   let first = 0;
-  const calls = parts.map(({ workgroups }, part) => {
-    const call = `part${part}(number - ${first}u, local${more});`;
-    first += workgroups;
-    return part === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
+  const calls = parts.map((part, index) => {
+    const several = size / part.workgroupSize;
+    const own =
+      several === 1
+        ? `number - ${first}u, local`
+        : `(number - ${first}u) * ${several}u + local / ${part.workgroupSize}u, local % ${part.workgroupSize}u`;
+    first += workgroupsIn(part, size);
+    const call = `part${index}(${own}${more});`;
+    return index === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
   });
   return `  ${calls.join(" else ")}`;
+}
+
+/** A text in which what a part declares has names of the part's own. */
+function ownNames({ statements }: KernelPart, part: number | undefined, text: string): string {
+  if (part === undefined || statements.declarations === undefined) return text;
+  const declared = new Set(
+    [...statements.declarations.matchAll(/^(?:var<\w+>|fn|const|struct) (\w+)/gm)].map(([, name]) => name as string),
+  );
+  return text.replace(/\b[A-Za-z]\w*\b/g, (name) => (declared.has(name) ? `part${part}_${name}` : name));
 }
 
 /** Spreads a number of workgroups over x and y so that no dimension exceeds the limit. */

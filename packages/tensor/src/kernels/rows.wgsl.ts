@@ -24,6 +24,7 @@
  */
 import { type Emitter, laneIndex, laneName, literal, splat, type Value } from "../compiler/emit";
 import { type Cluster, everyRead, findReads, loopExtents, type Member, memberCoordinates } from "../compiler/fuse";
+import { smallBytes } from "../compiler/pack";
 import type { CompileTarget } from "../compiler/target";
 import { computeType } from "../dtype";
 import { type Combine, loweringOf } from "../primitives/definition";
@@ -83,7 +84,7 @@ export function rowsKernel(cluster: Cluster, tensors: KernelTensors, target: Com
     label: labelOf(cluster, layout),
     slots,
     vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
-    statements: { ...emitter.statements(), declarations },
+    statements: { ...emitter.statements(), ...declarations },
     workgroupSize: layout.lanes * layout.elements,
     workgroups: drawing.workgroups,
     flops: cluster.members.reduce((sum, member) => sum + cluster.size * sizeOf(loopExtents(member)), 0),
@@ -117,13 +118,25 @@ function chooseLayout(cluster: Cluster, tensors: KernelTensors, target: CompileT
     if (terms <= shortRow) return undefined;
     const choose = (vectors: "terms" | "none") => rowLayout(cluster.size, terms, vectors, most, target);
     const wide = choose("terms");
-    return terms % 4 === 0 && fits(wide) ? wide : choose("none");
+    return filled(terms % 4 === 0 && fits(wide) ? wide : choose("none"), cluster, tensors, most);
   }
   const stages = stagesOf(cluster, tensors).length;
   const choose = (vectors: "space" | "none") => columnLayout(cluster.size, terms, stages, vectors, most, target);
   const wide = cluster.size % 4 === 0 ? choose("space") : undefined;
   const layout = wide !== undefined && fits(wide) ? wide : choose("none");
-  return layout.lanes === 1 ? undefined : layout;
+  return layout.lanes === 1 ? undefined : filled(layout, cluster, tensors, most);
+}
+
+/**
+ * Small kernels have the largest workgroups, so that they can share a dispatch: more elements each, or more lanes where
+ * there is only one element.
+ */
+function filled(layout: Layout, cluster: Cluster, tensors: KernelTensors, most: number): Layout {
+  if (bytesOf([...tensors.reads, ...tensors.writes]) > smallBytes) return layout;
+  const invocations = floorToPower(most);
+  return cluster.size === 1
+    ? { ...layout, lanes: invocations, elements: 1 }
+    : { ...layout, elements: invocations / layout.lanes };
 }
 
 /**
@@ -624,17 +637,22 @@ class Drawing {
   }
 
   /** The arrays in workgroup memory. */
-  declarations(): string {
+  declarations(): { readonly declarations: string; readonly workgroupBytes: number } {
     const { lanes, elements } = this.#layout;
     const lines: string[] = [];
+    let workgroupBytes = 0;
+    const declare = (name: string, type: string, length: number): void => {
+      lines.push(`var<workgroup> ${name}: array<${type}, ${length}>;`);
+      workgroupBytes += length * (type.startsWith("vec4") ? 16 : 4);
+    };
     for (const [type, count] of this.#arrays) {
       for (let index = 0; index < count; index++) {
         const name = `${type.replace(/\W/g, "")}_${index}`;
-        lines.push(`var<workgroup> lanes_${name}: array<${type}, ${lanes * elements}>;`);
-        if (this.#heads > 1) lines.push(`var<workgroup> heads_${name}: array<${type}, ${this.#heads * elements}>;`);
+        declare(`lanes_${name}`, type, lanes * elements);
+        if (this.#heads > 1) declare(`heads_${name}`, type, this.#heads * elements);
       }
     }
-    return lines.join("\n");
+    return { declarations: lines.join("\n"), workgroupBytes };
   }
 }
 
