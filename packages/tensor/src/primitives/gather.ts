@@ -5,6 +5,7 @@ import { normalizeAxis, sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { type Aval, type BatchContext, definePrimitive } from "./definition";
 import { sumTangents, withBatchAxis } from "./families";
+import { sortedScatter } from "./sorted-scatter";
 
 interface GatherParams {
   readonly axis: number;
@@ -94,8 +95,8 @@ interface ScatterParams {
 
 /**
  * The transpose of {@link gather}: sums slices of `updates` `[…pre, …i, …post]` into a tensor of zeros
- * `[…pre, extent, …post]` at the positions `indices` `[…i]`. Positions outside are dropped. Every element is one sum in
- * the order of the updates, so that the result is the same bit for bit in every run.
+ * `[…pre, extent, …post]` at the positions `indices` `[…i]`. Positions outside are dropped. The order of every
+ * sum is that of the updates, in blocks that depend on shapes only: the result is the same bit for bit in every run.
  */
 export const scatterSum = definePrimitive<ScatterParams>({
   name: "scatterSum",
@@ -116,12 +117,18 @@ export const scatterSum = definePrimitive<ScatterParams>({
   },
   lowering: {
     kind: "composite",
-    // Chosen, not multiplied by 0 and 1, so that a NaN stays where it belongs.
     expand([updates, indices], { axis, extent }) {
       const [from, at] = [updates as Tensor, indices as Tensor];
       const pre = from.shape.slice(0, axis);
       const post = from.shape.slice(axis + at.rank);
       const count = at.size;
+      if (paysToSort(count, extent, from.size) && from.dtype !== "bool") {
+        // Halves are storage only: the sums of blocks would round, and overflow.
+        const wide = from.dtype === "f16" ? from.cast("f32") : from;
+        const sums = sortedScatter(wide.reshape([sizeOf(pre), count, sizeOf(post)]), at.flatten(), extent);
+        return sums.reshape([...pre, extent, ...post]).cast(from.dtype);
+      }
+      // Chosen, not multiplied by 0 and 1, so that a NaN stays where it belongs.
       const spread = [...pre, extent, ...post, count];
       const rows = from
         .reshape([...pre, count, ...post])
@@ -188,6 +195,18 @@ export const scatterSum = definePrimitive<ScatterParams>({
     };
   },
 });
+
+/** Extents up to here are cheaper to compare with every index. */
+const smallExtent = 16;
+/** Comparisons that are cheaper than three more dispatches: CPU adapters meet at half of that, GPUs later. */
+const fewComparisons = 2 ** 22;
+
+/**
+ * Is it quicker to sort `count` indices than to compare each with every row, for `size` elements of updates? See
+ * bench/linalg.bench.ts.
+ */
+const paysToSort = (count: number, extent: number, size: number): boolean =>
+  extent > smallExtent && count > smallExtent && size * extent > fewComparisons;
 
 /** Which updates hit the result at all, in the shape of the updates. */
 function insideMask(indices: Tensor, updates: Tensor, { axis, extent }: ScatterParams): Tensor {
