@@ -1,10 +1,10 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ArgumentError, type DType, DTypeError, evaluate, ShapeError, type Tensor, tensor } from "../src/index";
-import { evaluateReference, seededDraw } from "../src/testing";
+import { evaluateReference, retarget, seededDraw } from "../src/testing";
 import { useDevice } from "./device";
 
-useDevice();
+const device = useDevice();
 
 /** Sorting is exact: the device has to give what the float64 reference gives, element by element. */
 async function agrees(results: readonly Tensor[]): Promise<void> {
@@ -119,7 +119,12 @@ describe("cumulative sums", () => {
   };
 
   it("run through blocks of rows", async () => {
-    await agrees([...cumulated([2, 32]), ...cumulated([3, 33], "i32"), ...cumulated([2, 2500])]);
+    for (const isSoftware of [true, false]) {
+      retarget(device(), { isSoftware });
+      const longer = [...cumulated([1, 4096]), ...cumulated([2, 4100]), ...cumulated([1, 9000], "i32")];
+      await agrees([...cumulated([2, 32]), ...cumulated([3, 33], "i32"), ...cumulated([2, 2500]), ...longer]);
+    }
+    retarget(device(), undefined);
   }, 120_000);
 
   it("run through blocks of columns, and blocks of blocks", async () => {

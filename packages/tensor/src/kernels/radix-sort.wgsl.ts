@@ -54,8 +54,8 @@ export const countDigits = internalKernel<Record<string, never>>({
 });
 
 /**
- * Keys and positions `[rows, 2, n]`, and for every digit and block the number of elements that go before its own
- * `[rows, digits, blocks]`, to the pairs in the order of their lowest digits, with that digit removed.
+ * Keys and positions `[rows, 2, n]`, how often each digit occurs in each block `[rows, digits, blocks]`, and the
+ * cumulative sums of that over digits and blocks, to the pairs in the order of their lowest digits, with that digit removed.
  */
 export const moveByDigit = internalKernel<Record<string, never>>({
   name: "moveByDigit",
@@ -71,7 +71,7 @@ export const moveByDigit = internalKernel<Record<string, never>>({
 var<workgroup> counts: array<u32, ${entries}>;
 var<workgroup> partial: array<u32, ${size}>;
 var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1"),
-      body: ({ inputs: [input, before], output }) => `${endBeyond(rows * blocks)}
+      body: ({ inputs: [input, counted, sums], output }) => `${endBeyond(rows * blocks)}
   let row = number / ${blocks}u;
   let block = number % ${blocks}u;
   let source = row * ${2 * length}u;
@@ -106,7 +106,8 @@ var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1")
     let digit = key & ${digits - 1}u;
     let own = counts[digit * ${size}u + local];
     counts[digit * ${size}u + local] = own + 1u;
-    let place = source + ${before}[(row * ${digits}u + digit) * ${blocks}u + block] + own - starts[digit];
+    let entry = (row * ${digits}u + digit) * ${blocks}u + block;
+    let place = source + ${sums}[entry] - ${counted}[entry] + own - starts[digit];
     ${output}[place] = key >> ${digitBits}u;
     ${output}[place + ${length}u] = ${input}[source + ${length}u + position];
   }`,

@@ -2,59 +2,78 @@
  * Cumulative sums within blocks of an axis: the last of the three dispatches of a long one (sums of blocks, their
  * cumulative sums, this).
  *
- * Rows that lie together in memory: one workgroup per block, four elements per invocation, partial sums combined in
- * workgroup memory. Other axes: one invocation per column of a block, neighbours in neighbouring columns; no barrier.
- * Traffic: 8 bytes per element. The order of the terms is fixed by the shape and the form.
+ * Rows that lie together in memory: one workgroup per block, neighbouring elements per invocation, which it sums, then
+ * reads again from the cache; partial sums are combined in workgroup memory. Other axes, and CPUs: one invocation per
+ * column of a block; no barrier. Traffic: 8 bytes per element. The order of the terms is fixed by the shape and the form.
  */
 import type { CompileTarget } from "../compiler/target";
+import type { DType } from "../dtype";
 import { invariant } from "../errors";
 import type { Aval, WrittenKernel } from "../primitives/definition";
 import { endBeyond, internalKernel, loopBound } from "./internal";
 
 interface ScanParams {
+  /** The elements as `[pre, n, post]`, whatever axes they have. */
+  readonly extents: readonly [number, number, number];
   /** Elements of a block. */
   readonly length: number;
   /** Sums from the end of the axis. */
   readonly reverse: boolean;
 }
 
-/** Elements that one workgroup scans. */
+/** Elements that one workgroup scans where there are many blocks, and where there is one, which one invocation may do. */
 export const rowBlock = 1024;
+export const longestRow = 4096;
 /** Elements that one invocation scans along an axis whose neighbours lie apart. */
 export const columnBlock = 64;
 /** Rows up to here are scanned by one invocation each. */
 const shortRow = 32;
 const columnsPerGroup = 64;
 
-/** `x: [pre, n, post]` and, with several blocks, what is added to each `[pre, blocks, post]`, to `[pre, n, post]`. */
+/**
+ * Elements `[pre, n, post]` in a tensor of any shape and, with several blocks, the cumulative sums of the blocks
+ * `[pre, blocks, post]`, to their cumulative sums.
+ */
 export const scanBlocks = internalKernel<ScanParams>({
   name: "scanBlocks",
   shape: ([x]) => x as Aval,
-  kernel([x, offsets], _output, params, target) {
-    const { shape, dtype } = x as Aval;
-    const [, n, post] = shape as [number, number, number];
+  kernel([x, totals], _output, params, target) {
+    const { dtype } = x as Aval;
+    const [, n, post] = params.extents;
     invariant(dtype === "f32" || dtype === "i32" || dtype === "u32", "sums of 32-bit numbers");
-    const size = Math.min(256, target.maxInvocationsPerWorkgroup);
-    const together = post === 1 && n > shortRow && params.length % size === 0;
-    return together
-      ? rowKernel(x as Aval, offsets !== undefined, params, size, target)
-      : columnKernel(x as Aval, offsets !== undefined, params);
+    const together = post === 1 && n > shortRow && target.lanesPerRow > 1;
+    return (together ? rowKernel : columnKernel)(dtype, totals !== undefined, params, target);
   },
 });
 
-function columnKernel({ shape, dtype }: Aval, hasOffsets: boolean, { length, reverse }: ScanParams): WrittenKernel {
-  const [pre, n, post] = shape as [number, number, number];
+/** What comes before a block, from the cumulative sums of all blocks: those of the block before, which has this number. */
+function offset(totals: string, blocks: number, post: number, { reverse }: ScanParams, zero: string): string {
+  const isFirst = reverse ? `block == ${blocks - 1}u` : "block == 0u";
+  const before = reverse ? `min(block + 1u, ${blocks - 1}u)` : "max(block, 1u) - 1u";
+  return `select(${totals}[(outer * ${blocks}u + ${before}) * ${post}u + inner], ${zero}, ${isFirst})`;
+}
+
+function columnKernel(dtype: DType, hasTotals: boolean, params: ScanParams): WrittenKernel {
+  const {
+    extents: [pre, n, post],
+    length,
+    reverse,
+  } = params;
   const blocks = Math.ceil(n / length);
   const columns = pre * blocks * post;
+  const zero = `${dtype}(0)`;
   return {
     label: `scan_columns_${dtype}_${n}x${post}`,
-    body: ({ inputs: [input, offsets], output }) => `
+    body: ({ inputs: [input, totals], output }) => `
   let column = number * ${columnsPerGroup}u + local;
   if (column >= ${columns}u) { return; }
-  let first = column / ${post}u % ${blocks}u * ${length}u;
+  let inner = column % ${post}u;
+  let block = column / ${post}u % ${blocks}u;
+  let outer = column / ${post * blocks}u;
+  let first = block * ${length}u;
   let end = min(first + ${length}u, ${n}u);
-  let start = column / ${post * blocks}u * ${n * post}u + column % ${post}u;
-  var total = ${hasOffsets ? `${offsets}[column]` : `${dtype}(0)`};
+  let start = outer * ${n * post}u + inner;
+  var total = ${hasTotals ? offset(totals as string, blocks, post, params, zero) : zero};
   for (var i = first; i < end; i++) {
     let place = start + ${reverse ? "(first + end - 1u - i)" : "i"} * ${post}u;
     total += ${input}[place];
@@ -66,32 +85,31 @@ function columnKernel({ shape, dtype }: Aval, hasOffsets: boolean, { length, rev
   };
 }
 
-function rowKernel(
-  { shape, dtype }: Aval,
-  hasOffsets: boolean,
-  { length, reverse }: ScanParams,
-  size: number,
-  target: CompileTarget,
-): WrittenKernel {
-  const [pre, n] = shape as [number, number, number];
+function rowKernel(dtype: DType, hasTotals: boolean, params: ScanParams, target: CompileTarget): WrittenKernel {
+  const {
+    extents: [pre, n],
+    length,
+    reverse,
+  } = params;
+  const size = Math.min(256, target.maxInvocationsPerWorkgroup);
   const blocks = Math.ceil(n / length);
-  const own = length / size;
+  const own = Math.ceil(Math.min(n, length) / size);
   const zero = `${dtype}(0)`;
-  const place = reverse ? "end - 1u - i" : "first + i";
+  const place = `row + ${reverse ? "(first + end - 1u - i)" : "i"}`;
   return {
     label: `scan_rows_${dtype}_${n}`,
     declarations: `var<workgroup> partial: array<${dtype}, ${size}>;`,
-    body: ({ inputs: [input, offsets], output }) => `${endBeyond(pre * blocks)}
-  let row = number / ${blocks}u * ${n}u;
-  let first = number % ${blocks}u * ${length}u;
+    body: ({ inputs: [input, totals], output }) => `${endBeyond(pre * blocks)}
+  let inner = 0u;
+  let block = number % ${blocks}u;
+  let outer = number / ${blocks}u;
+  let row = outer * ${n}u;
+  let first = block * ${length}u;
   let end = min(first + ${length}u, ${n}u);
-  var values: array<${dtype}, ${own}>;
+  let own_first = min(first + local * ${own}u, end);
+  let own_end = min(own_first + ${own}u, end);
   var total = ${zero};
-  for (var k = 0u; k < ${own}u; k++) {
-    let i = local * ${own}u + k;
-    if (first + i < end) { total += ${input}[row + ${place}]; }
-    values[k] = total;
-  }
+  for (var i = own_first; i < own_end; i++) { total += ${input}[${place}]; }
   partial[local] = total;
   workgroupBarrier();
   for (var distance = 1u; distance < ${loopBound(size, target)}; distance <<= 1u) {
@@ -100,18 +118,18 @@ function rowKernel(
     partial[local] += other;
     workgroupBarrier();
   }
-  var before = select(${zero}, partial[max(local, 1u) - 1u], local > 0u);${
-    hasOffsets
+  total = select(${zero}, partial[max(local, 1u) - 1u], local > 0u);${
+    hasTotals
       ? `
-  before += ${offsets}[number];`
+  total += ${offset(totals as string, blocks, 1, params, zero)};`
       : ""
   }
-  for (var k = 0u; k < ${own}u; k++) {
-    let i = local * ${own}u + k;
-    if (first + i < end) { ${output}[row + ${place}] = before + values[k]; }
+  for (var i = own_first; i < own_end; i++) {
+    total += ${input}[${place}];
+    ${output}[${place}] = total;
   }`,
     workgroupSize: size,
     workgroups: pre * blocks,
-    flops: pre * n,
+    flops: 2 * pre * n,
   };
 }

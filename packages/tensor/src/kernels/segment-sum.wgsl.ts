@@ -5,6 +5,7 @@
  * Traffic: updates and results once; neighbours read neighbouring columns and the same sorted words.
  */
 import type { Aval } from "../primitives/definition";
+import type { Shape } from "../shape";
 import { internalKernel } from "./internal";
 
 const size = 64;
@@ -26,28 +27,31 @@ const lowerBound = (words: string, low: string, end: string, wanted: string): st
     if (${words}[middle] < ${wanted}) { first = middle + 1u; } else { beyond = middle; }
   }`;
 
-interface BlockParams {
+interface SegmentParams {
+  /** The updates as `[pre, n, post]`, whatever axes they have. */
+  readonly extents: readonly [number, number, number];
   /** Rows of the result. */
   readonly extent: number;
+  /** Axes of the result. */
+  readonly shape: Shape;
+}
+
+interface BlockParams extends SegmentParams {
   /** The lowest bits of a word, which have the position in the block; the others are the row. */
   readonly positionBits: number;
 }
 
 /**
  * Sorted words `[blocks, length]`, u32, and updates `[pre, n, post]` to what the updates of each block make of each row,
- * `[blocks, pre, extent, post]`.
+ * `[blocks, pre, extent, post]` in the given axes.
  */
 export const sumBlockSegments = internalKernel<BlockParams>({
   name: "sumBlockSegments",
-  shape([words, updates], { extent }) {
-    const { shape, dtype } = updates as Aval;
-    const [pre, , post] = shape as [number, number, number];
-    return { shape: [(words as Aval).shape[0] as number, pre, extent, post], dtype };
-  },
-  kernel([words, updates], output, { extent, positionBits }) {
+  shape: ([, updates], { shape }) => ({ shape, dtype: (updates as Aval).dtype }),
+  kernel([words, updates], output, { extents, extent, positionBits }) {
     const [, length] = (words as Aval).shape as [number, number];
-    const { shape, dtype } = updates as Aval;
-    const [pre, count, post] = shape as [number, number, number];
+    const { dtype } = updates as Aval;
+    const [pre, count, post] = extents;
     const { elements, workgroups } = grid(output);
     return {
       label: `segment_sums_${dtype}_${extent}x${post}`,
@@ -81,16 +85,13 @@ export const sumBlockSegments = internalKernel<BlockParams>({
  * Sorted rows `[n]`, u32, the order `[n]`, i32, that sorts them, and updates `[pre, n, post]` to the sums over chunks of
  * sorted positions, `[pre, ⌊n / chunkLength⌋, post]`; 0 where a chunk goes to several rows.
  */
-export const sumChunks = internalKernel<Record<string, never>>({
+export const sumChunks = internalKernel<Pick<SegmentParams, "extents">>({
   name: "sumChunks",
-  shape([, , updates]) {
-    const { shape, dtype } = updates as Aval;
-    const [pre, count, post] = shape as [number, number, number];
-    return { shape: [pre, Math.floor(count / chunkLength), post], dtype };
+  shape([, , updates], { extents: [pre, count, post] }) {
+    return { shape: [pre, Math.floor(count / chunkLength), post], dtype: (updates as Aval).dtype };
   },
-  kernel([, , updates], output) {
-    const { shape, dtype } = updates as Aval;
-    const [, count, post] = shape as [number, number, number];
+  kernel([, , updates], output, { extents: [, count, post] }) {
+    const { dtype } = updates as Aval;
     const chunks = output.shape[1] as number;
     const { elements, workgroups } = grid(output);
     return {
@@ -113,16 +114,11 @@ export const sumChunks = internalKernel<Record<string, never>>({
 });
 
 /** As {@link sumChunks}, and its result if there are chunks, to the sums for each row, `[pre, extent, post]`. */
-export const sumSegments = internalKernel<{ readonly extent: number }>({
+export const sumSegments = internalKernel<SegmentParams>({
   name: "sumSegments",
-  shape([, , updates], { extent }) {
-    const { shape, dtype } = updates as Aval;
-    const [pre, , post] = shape as [number, number, number];
-    return { shape: [pre, extent, post], dtype };
-  },
-  kernel([, , updates, chunkSums], output, { extent }) {
-    const { shape, dtype } = updates as Aval;
-    const [pre, count, post] = shape as [number, number, number];
+  shape: ([, , updates], { shape }) => ({ shape, dtype: (updates as Aval).dtype }),
+  kernel([, , updates, chunkSums], output, { extents: [pre, count, post], extent }) {
+    const { dtype } = updates as Aval;
     const chunks = chunkSums?.shape[1] ?? 0;
     const { elements, workgroups } = grid(output);
     return {

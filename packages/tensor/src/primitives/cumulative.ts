@@ -1,6 +1,6 @@
 import { isFloat } from "../dtype";
 import { DTypeError } from "../errors";
-import { columnBlock, rowBlock, scanBlocks } from "../kernels/scan.wgsl";
+import { columnBlock, longestRow, rowBlock, scanBlocks } from "../kernels/scan.wgsl";
 import { elementAt, type NdArray, ndarray } from "../reference/array";
 import { normalizeAxis, sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
@@ -26,12 +26,14 @@ export const cumsum = definePrimitive<CumulativeParams>({
     expand([input], { axis, reverse }) {
       const x = input as Tensor;
       if (x.size === 0) return x.zerosLike();
-      const pre = sizeOf(x.shape.slice(0, axis));
-      const post = sizeOf(x.shape.slice(axis + 1));
+      const extents = [
+        sizeOf(x.shape.slice(0, axis)),
+        x.shape[axis] as number,
+        sizeOf(x.shape.slice(axis + 1)),
+      ] as const;
       // Halves are storage only: the sums of blocks would round, and overflow.
       const wide = x.dtype === "f16" ? x.cast("f32") : x;
-      const sums = cumulate(wide.reshape([pre, x.shape[axis] as number, post]), reverse);
-      return sums.reshape(x.shape).cast(x.dtype);
+      return cumulate(wide, extents, reverse).cast(x.dtype);
     },
   },
   reference([input], { axis, reverse }, output) {
@@ -63,22 +65,20 @@ export const cumsum = definePrimitive<CumulativeParams>({
 });
 
 /**
- * Along the middle axis of `[pre, n, post]`: sums of blocks, their cumulative sums, and the sums within the blocks on
- * top of those.
+ * Along the middle axis of the elements as `[pre, n, post]`: sums of blocks, their cumulative sums, and the sums within
+ * the blocks on top of those.
  */
-function cumulate(x: Tensor, reverse: boolean): Tensor {
-  const [pre, n, post] = x.shape as [number, number, number];
+export function cumulate(x: Tensor, extents: readonly [number, number, number], reverse: boolean): Tensor {
+  const [pre, n, post] = extents;
+  const longest = post > 1 ? columnBlock : isFloat(x.dtype) ? longestRow : 2 * longestRow;
+  if (n <= longest) return x.bind(scanBlocks, [x], { extents, length: n, reverse });
   const length = post === 1 ? rowBlock : columnBlock;
-  const params = { length, reverse };
-  if (n <= length) return x.bind(scanBlocks, [x], params);
   const blocks = Math.ceil(n / length);
-  const padded = x.pad([
+  const padded = x.reshape(extents).pad([
     [0, 0],
     [0, blocks * length - n],
     [0, 0],
   ]);
-  const totals = cumulate(padded.reshape([pre, blocks, length, post]).sum({ axis: 2 }), reverse);
-  const shifted = totals.pad([[0, 0], reverse ? [0, 1] : [1, 0], [0, 0]]);
-  const before = reverse ? shifted.slice([0, 1, 0]) : shifted.slice([0, 0, 0], [pre, blocks, post]);
-  return x.bind(scanBlocks, [x, before], params);
+  const sums = padded.reshape([pre, blocks, length, post]).sum({ axis: 2 });
+  return x.bind(scanBlocks, [x, cumulate(sums, [pre, blocks, post], reverse)], { extents, length, reverse });
 }

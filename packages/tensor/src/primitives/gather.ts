@@ -125,8 +125,7 @@ export const scatterSum = definePrimitive<ScatterParams>({
       if (paysToSort(count, extent, from.size) && from.dtype !== "bool") {
         // Halves are storage only: the sums of blocks would round, and overflow.
         const wide = from.dtype === "f16" ? from.cast("f32") : from;
-        const sums = sortedScatter(wide.reshape([sizeOf(pre), count, sizeOf(post)]), at.flatten(), extent);
-        return sums.reshape([...pre, extent, ...post]).cast(from.dtype);
+        return sortedScatter(wide, at, axis, extent).cast(from.dtype);
       }
       // Chosen, not multiplied by 0 and 1, so that a NaN stays where it belongs.
       const spread = [...pre, extent, ...post, count];

@@ -5,6 +5,7 @@ import { countDigits, digitBits, moveByDigit } from "../kernels/radix-sort.wgsl"
 import { type NdArray, ndarray } from "../reference/array";
 import { normalizeAxis, sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
+import { cumulate } from "./cumulative";
 import { type Aval, type Draw, definePrimitive, type Sample, zeroCotangent, zeroTangent } from "./definition";
 
 interface SortParams {
@@ -146,9 +147,8 @@ export function orderOfKeys(keys: Tensor, bits: number): Tensor {
   pairs = pairs.iotaLike(1, "u32").equal(1).where(pairs.iotaLike(2, "u32"), pairs);
   for (let sorted = 0; sorted < bits; sorted += digitBits) {
     const counts = keys.bind(countDigits, [pairs], {});
-    const flat = counts.reshape([rows, counts.size / rows]);
-    const before = flat.cumsum({ axis: 1 }).sub(flat).reshape(counts.shape);
-    pairs = keys.bind(moveByDigit, [pairs, before], {});
+    const sums = cumulate(counts, [rows, counts.size / rows, 1], false);
+    pairs = keys.bind(moveByDigit, [pairs, counts, sums], {});
   }
   return pairs.slice([0, 1, 0]).reshape([rows, length]).cast("i32");
 }

@@ -2,6 +2,7 @@
 import { bitonicWords } from "../kernels/bitonic-sort.wgsl";
 import { powerOfTwo } from "../kernels/internal";
 import { chunkLength, sumBlockSegments, sumChunks, sumSegments } from "../kernels/segment-sum.wgsl";
+import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { orderOfKeys } from "./sort";
 
@@ -13,16 +14,21 @@ const mostPartials = 4;
 const bitsOf = (count: number): number => Math.log2(powerOfTwo(count));
 
 /**
- * Updates `[pre, n, post]` summed into `[pre, extent, post]` at the rows `[n]`, integers; rows outside are dropped.
+ * Updates `[…pre, …i, …post]` summed into `[…pre, extent, …post]` at the rows `[…i]`, integers, whose axes begin at `axis`;
+ * rows outside are dropped.
  *
  * Few rows: blocks of updates are sorted in workgroup memory and summed by themselves, then the sums of the blocks.
  * Where these would be far more than the updates, all updates are sorted at once, digit by digit.
  */
-export function sortedScatter(updates: Tensor, rows: Tensor, extent: number): Tensor {
-  const count = updates.shape[1] as number;
+export function sortedScatter(updates: Tensor, rows: Tensor, axis: number, extent: number): Tensor {
+  const [pre, post] = [updates.shape.slice(0, axis), updates.shape.slice(axis + rows.rank)];
+  const shape = [...pre, extent, ...post];
+  const count = rows.size;
+  const extents = [sizeOf(pre), count, sizeOf(post)] as const;
   const bits = bitsOf(extent + 1);
   // As unsigned numbers those below 0 are above all others: one comparison drops both.
-  const keys = (rows.dtype === "u32" ? rows : rows.bitcast("u32")).minimum(extent);
+  const flat = rows.flatten();
+  const keys = (flat.dtype === "u32" ? flat : flat.bitcast("u32")).minimum(extent);
   const length = Math.min(
     Math.max(powerOfTwo(extent), shortestBlock),
     longestBlock,
@@ -33,11 +39,12 @@ export function sortedScatter(updates: Tensor, rows: Tensor, extent: number): Te
   if (blocks * extent <= mostPartials * (count + extent)) {
     const padded = keys.pad([[0, blocks * length - count]], { value: extent }).reshape([blocks, length]);
     const words = keys.bind(bitonicWords, [padded], { bits });
-    const positionBits = bitsOf(length);
-    return updates.bind(sumBlockSegments, [words, updates], { extent, positionBits }).sum({ axis: 0 });
+    const params = { extents, extent, positionBits: bitsOf(length) };
+    if (blocks === 1) return updates.bind(sumBlockSegments, [words, updates], { ...params, shape });
+    return updates.bind(sumBlockSegments, [words, updates], { ...params, shape: [blocks, ...shape] }).sum({ axis: 0 });
   }
   const order = orderOfKeys(keys.reshape([1, count]), bits).reshape([count]);
   const sorted = [keys.gather(order, { axis: 0 }), order, updates];
-  const chunks = count < chunkLength ? [] : [updates.bind(sumChunks, sorted, {})];
-  return updates.bind(sumSegments, [...sorted, ...chunks], { extent });
+  const chunks = count < chunkLength ? [] : [updates.bind(sumChunks, sorted, { extents })];
+  return updates.bind(sumSegments, [...sorted, ...chunks], { extents, extent, shape });
 }
