@@ -6,9 +6,10 @@
  * split-reduction.ts.
  */
 import { topologicalOrder } from "../graph/visit";
+import { contractionOf, problemOf } from "../kernels/contraction/operands";
+import { splitFor } from "../kernels/contraction/variants";
 import { loweringOf } from "../primitives/definition";
 import type { DotParams } from "../primitives/dot";
-import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { chooseCut, longestSum, ReductionSplitter, splitAxis } from "./split-reduction";
 import type { CompileTarget } from "./target";
@@ -53,12 +54,16 @@ function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefin
   const [a, b] = node.inputs as [Tensor, Tensor];
   const { batch, contract } = node.params as DotParams;
   const extents = contract[0].map((axis) => a.shape[axis] as number);
-  // One invocation computes a tile of 8 x 4 results.
-  const parts = partsFor(Math.ceil(node.size / 32), sizeOf(extents), target);
+  const parts = contractionParts(node, target);
   if (parts <= 1) return undefined;
-  const longest = extents.indexOf(Math.max(...extents));
-  const cut = chooseCut([extents[longest] as number], Math.min(parts, extents[longest] as number));
-  if (cut === undefined) return undefined;
+  // The longest axis that divides well.
+  const byLength = [...extents.keys()].sort((x, y) => (extents[y] as number) - (extents[x] as number));
+  const cuts = byLength.map((axis) => {
+    const extent = extents[axis] as number;
+    return { axis, cut: chooseCut([extent], Math.min(parts, extent)) };
+  });
+  const { axis: longest, cut } = cuts.find((own) => own.cut !== undefined) ?? {};
+  if (longest === undefined || cut === undefined) return undefined;
   const [axisA, axisB] = [contract[0][longest] as number, contract[1][longest] as number];
   const shift = (axis: number, inserted: number) => (axis >= inserted ? axis + 1 : axis);
   const partial = splitAxis(a, axisA, cut.parts).dot(splitAxis(b, axisB, cut.parts), {
@@ -70,3 +75,17 @@ function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefin
   });
   return partial.sum({ axis: batch[0].length });
 }
+
+/** CPUs need a part per invocation only where results are few; on GPUs the tile decides, too. */
+function contractionParts(node: Tensor, target: CompileTarget): number {
+  const contraction = contractionOf(node);
+  // One invocation computes a tile of 8 x 4 results.
+  if (target.isSoftware) return partsFor(Math.ceil(node.size / 32), contraction.depth, target);
+  const most = Math.floor(contraction.depth / shortestSum);
+  const parts = splitFor(problemOf(contraction, isInMemory, false), most, target);
+  return Math.max(parts, Math.min(most, Math.ceil(contraction.depth / longestSum)));
+}
+
+/** What will be stored, as far as that is known before fusion: views and elementwise operands are computed. */
+const isInMemory = ({ primitive }: Tensor): boolean =>
+  !["movement", "generator", "elementwise", "gather"].includes(primitive.lowering.kind);

@@ -8,16 +8,18 @@ import type { Cluster } from "../compiler/fuse";
 import type { CompileTarget } from "../compiler/target";
 import { dotFlops } from "../primitives/dot";
 import type { Tensor } from "../tensor";
-import { contractionOf, type Drawing, problemOf } from "./contraction/operands";
+import { type Contraction, contractionOf, type Drawing, problemOf } from "./contraction/operands";
 import { registerDrawing } from "./contraction/registers.wgsl";
-import { chooseVariant } from "./contraction/variants";
+import { skinnyDrawing } from "./contraction/skinny.wgsl";
+import { type ContractionVariant, chooseVariant } from "./contraction/variants";
+import { workgroupDrawing } from "./contraction/workgroup.wgsl";
 import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
 
 export function contractionKernel(cluster: Cluster, tensors: KernelTensors, target: CompileTarget): KernelPart {
   const slots = bindingSlots(tensors);
   const contraction = contractionOf(cluster.members[0]?.node as Tensor);
   const variant = chooseVariant(problemOf(contraction, tensors.isStored, cluster.members.length > 1), target);
-  const drawing = registerDrawing(contraction, tensors, variant);
+  const drawing = drawingOf(contraction, tensors, variant);
   const trial = makeEmitter(tensors, slots, () => false);
   drawing.draw(trial, cluster);
   const wide = wideTensors(tensors, drawing, trial.vectorLoads);
@@ -39,6 +41,17 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
     flops: dotFlops(dot.shape, contraction.contracted),
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };
+}
+
+function drawingOf(contraction: Contraction, tensors: KernelTensors, variant: ContractionVariant): Drawing {
+  switch (variant.kind) {
+    case "registers":
+      return registerDrawing(contraction, tensors, variant);
+    case "workgroup":
+      return workgroupDrawing(contraction, tensors, variant);
+    case "skinny":
+      return skinnyDrawing(contraction, tensors, variant);
+  }
 }
 
 /** Tensors declared as arrays of vectors: loaded as vectors throughout, and results that are stored as vectors. */

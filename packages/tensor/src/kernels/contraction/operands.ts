@@ -7,7 +7,17 @@ import { type Cluster, memberCoordinates } from "../../compiler/fuse";
 import { type DotParams, freeAxes } from "../../primitives/dot";
 import { sameShape, sizeOf } from "../../shape";
 import type { Tensor } from "../../tensor";
-import { type Atom, addIndex, delinearize, dependsOn, type Index, scaleIndex, variableIndex } from "../../view";
+import {
+  type Atom,
+  addIndex,
+  constantIndex,
+  delinearize,
+  dependsOn,
+  type Index,
+  linearFactor,
+  scaleIndex,
+  variableIndex,
+} from "../../view";
 import type { ContractionProblem, OperandVectors } from "./variants";
 
 /** An operand of a contraction: the left one, whose free coordinates are rows of the result, or the right one. */
@@ -176,6 +186,38 @@ export function bestOrder(
   return scored.findLast(({ score }) => score === best) as (typeof scored)[0];
 }
 
+/** Do neighbours along the innermost of these coordinates lie together in memory, aligned or not? */
+export function isContiguousAlong(
+  contraction: Contraction,
+  side: Side,
+  along: "contracted" | "free",
+  order: readonly number[],
+  isStored: (node: Tensor) => boolean,
+): boolean {
+  const shape = side === "a" ? contraction.rowShape : contraction.columnShape;
+  const own = along === "free" ? shape : order.map((axis) => contraction.contracted[axis] as number);
+  const innermost = own.findLastIndex((extent) => extent > 1);
+  if (innermost < 0) return false;
+  // The innermost coordinate alone, as a variable; all others stand at 0.
+  const step = variableIndex("step", 0, (own[innermost] as number) - 1);
+  const stride = own.slice(innermost + 1).reduce((product, extent) => product * extent, 1);
+  const zero = constantIndex(0);
+  const position = scaleIndex(step, stride);
+  const at = operandCoordinates(
+    contraction,
+    side,
+    zero,
+    along === "free" ? position : zero,
+    contractedAt(contraction, order, along === "contracted" ? position : zero),
+  );
+  let isTogether = true;
+  const onLoad = (index: Index) => {
+    isTogether &&= linearFactor(index, "step") === 1;
+  };
+  new Emitter({ isStored, bufferName: () => "operand", isVector: () => false, onLoad }).value(contraction[side], at);
+  return isTogether;
+}
+
 /** The shape class of a contraction. */
 export function problemOf(
   contraction: Contraction,
@@ -226,4 +268,20 @@ export function drawElement(
   }
   // Results are written last: what they replace in place is read before.
   for (const { node, value } of results) emitter.store(node, flat, value, condition);
+}
+
+/** Draws `body` where a position is inside, under a condition unless it always is. */
+export function within(emitter: Emitter, exact: Index, count: number, body: (index: Index) => void): void {
+  if (exact.high < count) {
+    body(exact);
+    return;
+  }
+  const at = emitter.fresh("at");
+  emitter.line(`let ${at} = ${emitter.index(exact).code};`);
+  emitter.block(`if (${at} < ${count}) {`, () => {
+    const name = emitter.fresh("at");
+    emitter.line(`let ${name} = ${at};`);
+    emitter.declare(name);
+    body(variableIndex(name, 0, count - 1));
+  });
 }
