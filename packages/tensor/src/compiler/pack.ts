@@ -6,7 +6,7 @@
  * that it reads, and behind everybody who reads the state that it replaces.
  */
 import { invariant } from "../errors";
-import { jointBindings, jointWorkgroupSize, type KernelPart } from "../kernels/kernel";
+import { jointBindings, jointWorkgroupBytes, jointWorkgroupSize, type KernelPart } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
 import type { Step } from "./plan-memory";
 import type { CompileTarget } from "./target";
@@ -23,23 +23,22 @@ export interface Pack extends Step {
 
 /** Memory traffic and arithmetic of a kernel that does not fill a GPU for much longer than a launch takes. */
 export const smallBytes = 4 * 2 ** 20;
-const smallFlops = 2 ** 25;
+export const smallFlops = 2 ** 25;
 
 /** Characters of a kernel's statements: drivers take more than linear time to compile them. */
 const longestText = 16_000;
 
-const isSmall = ({ bytes, flops, statements, slots }: KernelPart): boolean =>
-  bytes <= smallBytes &&
-  flops <= smallFlops &&
+const canShare = ({ statements, slots }: KernelPart): boolean =>
   (statements.declarations === undefined || statements.workgroupBytes !== undefined) &&
   slots.every(({ segments }) => segments === undefined);
+
+const isSmall = (part: KernelPart): boolean => part.bytes <= smallBytes && part.flops <= smallFlops && canShare(part);
 
 /**
  * On GPUs, large kernels take small ones with them, which fill the machine as it runs empty. On CPUs nothing runs empty,
  * and a launch costs little.
  */
-const canHost = ({ statements, slots }: KernelPart, target: CompileTarget): boolean =>
-  !target.isSoftware && statements.declarations === undefined && slots.every(({ segments }) => segments === undefined);
+const canHost = (part: KernelPart, target: CompileTarget): boolean => !target.isSoftware && canShare(part);
 
 /**
  * @param steps in an order in which every one comes behind what it reads, and behind who reads what it replaces; kernels
@@ -138,7 +137,7 @@ function fits(parts: readonly KernelPart[], part: KernelPart, target: CompileTar
   const all = [...parts, part];
   return (
     jointWorkgroupSize(all) !== undefined &&
-    all.reduce((sum, { statements }) => sum + (statements.workgroupBytes ?? 0), 0) <= target.maxWorkgroupBytes &&
+    jointWorkgroupBytes(all) <= target.maxWorkgroupBytes &&
     jointBindings(all).length <= target.maxBindings &&
     all.reduce((sum, { statements }) => sum + statements.body.length, 0) <= longestText
   );

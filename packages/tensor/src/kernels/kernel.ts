@@ -70,10 +70,15 @@ export interface KernelStatements {
   /** Names of math functions that are called with scalars, and with vectors. */
   readonly functions: Iterable<string>;
   readonly vectorFunctions: Iterable<string>;
-  /** Functions, constants and workgroup variables of its own. */
-  readonly declarations?: string;
-  /** Bytes of workgroup memory among the declarations. Without it, a kernel with declarations is not packed with others. */
+  /** Functions, constants and workgroup variables of its own, for a number of blocks; see `isDivisible`. */
+  readonly declarations?: (blocks: number) => string;
+  /** Bytes of workgroup memory of one block. Without it, a kernel with declarations is not packed with others. */
   readonly workgroupBytes?: number;
+  /**
+   * Several workgroups can run as blocks of a larger one, although they exchange values: statements know the number of
+   * their `block` and index their declarations with it, and every invocation comes to every barrier.
+   */
+  readonly isDivisible?: boolean;
 }
 
 /** A binding: a tensor that is read, or a result with the tensor that it replaces. */
@@ -146,23 +151,36 @@ export function jointBindings(parts: readonly KernelPart[]): Binding[] {
 const nameOf = (index: number, access: StorageAccess): string => `${access === "read" ? "in" : "out"}${index}`;
 
 /**
- * Invocations of a workgroup in which all the parts can run; undefined if there is no such number. Parts that exchange
- * nothing within a workgroup also run in larger ones, several of their workgroups in one.
+ * Invocations of a workgroup in which all the parts can run; undefined if there is no such number. Divisible parts
+ * also run in larger ones, several of their workgroups in one.
  */
 export function jointWorkgroupSize(parts: readonly KernelPart[]): number | undefined {
   const largest = Math.max(...parts.map(({ workgroupSize }) => workgroupSize));
   const fits = parts.every(
-    (part) => part.workgroupSize === largest || (!exchanges(part) && largest % part.workgroupSize === 0),
+    (part) => part.workgroupSize === largest || (isDivisible(part) && largest % part.workgroupSize === 0),
   );
   return fits ? largest : undefined;
 }
 
-const exchanges = ({ statements }: KernelPart): boolean =>
-  statements.declarations !== undefined || statements.body.includes("subgroup");
+const isDivisible = ({ statements }: KernelPart): boolean =>
+  statements.isDivisible || (statements.declarations === undefined && !statements.body.includes("subgroup"));
+
+/** Bytes of workgroup memory of parts in one kernel. */
+export function jointWorkgroupBytes(parts: readonly KernelPart[]): number {
+  const largest = Math.max(...parts.map(({ workgroupSize }) => workgroupSize));
+  return parts.reduce(
+    (sum, { statements, workgroupSize }) => sum + (statements.workgroupBytes ?? 0) * (largest / workgroupSize),
+    0,
+  );
+}
 
 /** One kernel of parts that do not need each other: workgroups are dealt out to the parts in order. */
 export function assemble(parts: readonly KernelPart[], target: CompileTarget): Kernel {
   const bindings = jointBindings(parts);
+  const workgroupSize = jointWorkgroupSize(parts);
+  invariant(workgroupSize, "parts of a kernel share a size of workgroups");
+  const prefixOf = (index: number) => (parts.length > 1 ? `part${index}_` : "");
+  const blocksOf = (part: KernelPart) => workgroupSize / part.workgroupSize;
   const texts = parts.map((part, index) => {
     const names = new Map(
       bindings.flatMap(({ slot, names }, binding) => {
@@ -171,7 +189,7 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
       }),
     );
     const body = part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
-    const text = ownNames(part, parts.length > 1 ? index : undefined, body);
+    const text = ownNames(part, prefixOf(index), body);
     const known = iterationsIn(text).map((level) => `  let iteration${level} = i32(loop${level}.number);\n`);
     return known.join("") + text;
   });
@@ -179,14 +197,12 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
   const functions = new Set(parts.flatMap(({ statements }) => [...statements.functions]));
   const vectorFunctions = new Set(parts.flatMap(({ statements }) => [...statements.vectorFunctions]));
   const own = parts
-    .map((part, index) => ownNames(part, parts.length > 1 ? index : undefined, part.statements.declarations ?? ""))
+    .map((part, index) => ownNames(part, prefixOf(index), part.statements.declarations?.(blocksOf(part)) ?? ""))
     .join("\n");
   const all = texts.join("\n") + own;
   const opaque = all.includes("opaque_bits(");
   const uniforms = opaque || needsRuntime([...functions, ...vectorFunctions]) || all.includes("runtime.zero");
   const usesF16 = bindings.some(({ type }) => type.includes("f16")) || /\bf16\b/.test(all);
-  const workgroupSize = jointWorkgroupSize(parts);
-  invariant(workgroupSize, "parts of a kernel share a size of workgroups");
   const usesSubgroups = all.includes("subgroup");
   const lane = usesSubgroups ? { parameter: ", subgroup_lane: u32", argument: ", subgroup_lane" } : undefined;
   const code = [
@@ -205,12 +221,15 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     own,
     ...(parts.length === 1
       ? []
-      : texts.map((text, part) => `fn part${part}(number: u32, local: u32${lane?.parameter ?? ""}) {\n${text}\n}`)),
+      : texts.map(
+          (text, part) => `fn part${part}(number: u32, local: u32, block: u32${lane?.parameter ?? ""}) {\n${text}\n}`,
+        )),
     `@compute @workgroup_size(${workgroupSize})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
     ...(usesSubgroups ? ["        @builtin(subgroup_invocation_id) subgroup_lane: u32,"] : []),
     "        @builtin(local_invocation_index) local: u32) {",
     "  let number = group.y * groups.x + group.x;",
+    ...(parts.length === 1 && texts[0]?.includes("[block]") ? ["  const block = 0u;"] : []),
     parts.length === 1 ? (texts[0] as string) : dealOut(parts, workgroupSize, lane?.argument ?? ""),
     "}",
   ];
@@ -248,8 +267,9 @@ function dealOut(parts: readonly KernelPart[], size: number, more: string): stri
     const several = size / part.workgroupSize;
     const own =
       several === 1
-        ? `number - ${first}u, local`
-        : `(number - ${first}u) * ${several}u + local / ${part.workgroupSize}u, local % ${part.workgroupSize}u`;
+        ? `number - ${first}u, local, 0u`
+        : `(number - ${first}u) * ${several}u + local / ${part.workgroupSize}u, local % ${part.workgroupSize}u, ` +
+          `local / ${part.workgroupSize}u`;
     first += workgroupsIn(part, size);
     const call = `part${index}(${own}${more});`;
     return index === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
@@ -257,13 +277,13 @@ function dealOut(parts: readonly KernelPart[], size: number, more: string): stri
   return `  ${calls.join(" else ")}`;
 }
 
-/** A text in which what a part declares has names of the part's own. */
-function ownNames({ statements }: KernelPart, part: number | undefined, text: string): string {
-  if (part === undefined || statements.declarations === undefined) return text;
+/** A text in which the names that a part declares begin with a prefix. */
+function ownNames({ statements }: KernelPart, prefix: string, text: string): string {
+  if (prefix === "" || statements.declarations === undefined) return text;
   const declared = new Set(
-    [...statements.declarations.matchAll(/^(?:var<\w+>|fn|const|struct) (\w+)/gm)].map(([, name]) => name as string),
+    [...statements.declarations(1).matchAll(/^(?:var<\w+>|fn|const|struct) (\w+)/gm)].map(([, name]) => name as string),
   );
-  return text.replace(/\b[A-Za-z]\w*\b/g, (name) => (declared.has(name) ? `part${part}_${name}` : name));
+  return text.replace(/\b[A-Za-z]\w*\b/g, (name) => (declared.has(name) ? `${prefix}${name}` : name));
 }
 
 /** Spreads a number of workgroups over x and y so that no dimension exceeds the limit. */

@@ -41,7 +41,14 @@ import {
   substitute,
   variableIndex,
 } from "../view";
-import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
+import {
+  bindingSlots,
+  bytesOf,
+  type KernelPart,
+  type KernelStatements,
+  type KernelTensors,
+  makeEmitter,
+} from "./kernel";
 
 /** How the work of a cluster is spread over a workgroup. */
 interface Layout {
@@ -52,6 +59,8 @@ interface Layout {
   readonly elements: number;
   /** Where vectors of four are used: along the terms, across the elements, or nowhere. */
   readonly vectors: "terms" | "space" | "none";
+  /** Small kernels share their dispatch: several of their workgroups run in one that is larger. */
+  readonly isDivisible: boolean;
   /** Are short loops over terms written out? Not in trials, which only ask what can be loaded as vectors. */
   readonly isUnrolled: boolean;
 }
@@ -118,25 +127,26 @@ function chooseLayout(cluster: Cluster, tensors: KernelTensors, target: CompileT
     if (terms <= shortRow) return undefined;
     const choose = (vectors: "terms" | "none") => rowLayout(cluster.size, terms, vectors, most, target);
     const wide = choose("terms");
-    return filled(terms % 4 === 0 && fits(wide) ? wide : choose("none"), cluster, tensors, most);
+    return shareable(terms % 4 === 0 && fits(wide) ? wide : choose("none"), cluster, tensors, most);
   }
   const stages = stagesOf(cluster, tensors).length;
   const choose = (vectors: "space" | "none") => columnLayout(cluster.size, terms, stages, vectors, most, target);
   const wide = cluster.size % 4 === 0 ? choose("space") : undefined;
   const layout = wide !== undefined && fits(wide) ? wide : choose("none");
-  return layout.lanes === 1 ? undefined : filled(layout, cluster, tensors, most);
+  return layout.lanes === 1 ? undefined : shareable(layout, cluster, tensors, most);
 }
 
-/**
- * Small kernels have the largest workgroups, so that they can share a dispatch: more elements each, or more lanes where
- * there is only one element.
- */
-function filled(layout: Layout, cluster: Cluster, tensors: KernelTensors, most: number): Layout {
+/** Small kernels share dispatches with others, so their workgroups are whole ones of 64 invocations or twice as many. */
+function shareable(layout: Layout, cluster: Cluster, tensors: KernelTensors, most: number): Layout {
   if (bytesOf([...tensors.reads, ...tensors.writes]) > smallBytes) return layout;
-  const invocations = floorToPower(most);
-  return cluster.size === 1
-    ? { ...layout, lanes: invocations, elements: 1 }
-    : { ...layout, elements: invocations / layout.lanes };
+  const { order, lanes, elements, vectors } = layout;
+  const units = vectors === "space" ? cluster.size / 4 : cluster.size;
+  const room = floorToPower(most);
+  if (units === 1) return { ...layout, lanes: Math.min(room, Math.max(64, lanes)), elements: 1, isDivisible: true };
+  const wanted = order === "rows" ? 64 / Math.min(64, lanes) : ceilToPower(elements);
+  const own = Math.min(lanes, Math.max(1, Math.floor((units >= 16 ? 64 : room) / wanted)));
+  const invocations = Math.min(room, Math.max(64, ceilToPower(own * wanted)));
+  return { ...layout, lanes: own, elements: invocations / own, isDivisible: true };
 }
 
 /**
@@ -154,7 +164,7 @@ function rowLayout(
   let lanes = Math.min(floorToPower(most), Math.max(8, ceilToPower(loads / 4)));
   while (lanes * 2 <= Math.min(most, loads) && lanes * size < invocations) lanes *= 2;
   const elements = Math.max(1, Math.min(Math.floor(Math.min(64, most) / lanes), size));
-  return { order: "rows", lanes, elements, vectors, isUnrolled: true };
+  return { order: "rows", lanes, elements, vectors, isDivisible: false, isUnrolled: true };
 }
 
 /**
@@ -177,7 +187,7 @@ function columnLayout(
   const elements = Math.ceil(units / Math.ceil(units / widest));
   const wanted = Math.max(invocations / units, terms / (stages > 1 ? unrolled : partialLength));
   const lanes = Math.min(ceilToPower(wanted), floorToPower(terms / 2), floorToPower(most / elements));
-  return { order: "columns", lanes, elements, vectors, isUnrolled: true };
+  return { order: "columns", lanes, elements, vectors, isDivisible: false, isUnrolled: true };
 }
 
 /** Do the terms of an element lie together in memory, or neighbouring elements, in most of what is read? */
@@ -354,8 +364,10 @@ class Drawing {
   #drawPlace(): string | undefined {
     const emitter = this.#emitter;
     const { order, lanes, elements } = this.#layout;
-    emitter.line(`if (number >= ${this.workgroups}u) { return; }`);
-    if (elements === 1) {
+    // Several workgroups in one cannot return alone: barriers are for all of them.
+    const { isDivisible } = this.#layout;
+    if (!isDivisible) emitter.line(`if (number >= ${this.workgroups}u) { return; }`);
+    if (elements === 1 && !isDivisible) {
       emitter.line("let worker = i32(local);");
       emitter.line("let element = i32(number);");
       return undefined;
@@ -364,7 +376,7 @@ class Drawing {
     emitter.line(`let own = i32(${order === "rows" ? `local / ${lanes}u` : `local % ${elements}u`});`);
     const all = `i32(number) * ${elements} + own`;
     const units = this.#units;
-    if (units % elements === 0) {
+    if (units % elements === 0 && !isDivisible) {
       emitter.line(`let element = ${all};`);
       return undefined;
     }
@@ -526,24 +538,24 @@ class Drawing {
     });
     for (const { accumulator, value, place } of entries) {
       const own = this.#withinLane(accumulator);
-      emitter.line(`lanes_${value}[local] = ${own.value};`);
-      if (place !== undefined) emitter.line(`lanes_${place}[local] = ${own.place};`);
+      emitter.line(`lanes_${value}[block][local] = ${own.value};`);
+      if (place !== undefined) emitter.line(`lanes_${place}[block][local] = ${own.place};`);
     }
     emitter.line("workgroupBarrier();");
     const read =
       (level: "lanes" | "heads", entry: (typeof entries)[0], at: (part: string) => string) =>
       (part: string): Shared => ({
-        value: `${level}_${entry.value}[${at(part)}]`,
-        ...(entry.place !== undefined && { place: `${level}_${entry.place}[${at(part)}]` }),
+        value: `${level}_${entry.value}[block][${at(part)}]`,
+        ...(entry.place !== undefined && { place: `${level}_${entry.place}[block][${at(part)}]` }),
       });
     if (heads > 1) {
       emitter.block(`if (worker < ${heads}) {`, () => {
         for (const entry of entries) {
           const lane = read("lanes", entry, (part) => this.#laneAt(`worker + ${times(part, heads)}`));
           const head = this.#combineAll(entry.accumulator, lanes / heads, lane);
-          emitter.line(`heads_${entry.value}[${this.#headAt("worker")}] = ${head.value};`);
+          emitter.line(`heads_${entry.value}[block][${this.#headAt("worker")}] = ${head.value};`);
           if (entry.place !== undefined) {
-            emitter.line(`heads_${entry.place}[${this.#headAt("worker")}] = ${head.place};`);
+            emitter.line(`heads_${entry.place}[block][${this.#headAt("worker")}] = ${head.place};`);
           }
         }
       });
@@ -636,23 +648,25 @@ class Drawing {
     });
   }
 
-  /** The arrays in workgroup memory. */
-  declarations(): { readonly declarations: string; readonly workgroupBytes: number } {
-    const { lanes, elements } = this.#layout;
-    const lines: string[] = [];
-    let workgroupBytes = 0;
-    const declare = (name: string, type: string, length: number): void => {
-      lines.push(`var<workgroup> ${name}: array<${type}, ${length}>;`);
-      workgroupBytes += length * (type.startsWith("vec4") ? 16 : 4);
-    };
+  /** The arrays in workgroup memory, one for every block. */
+  declarations(): Pick<KernelStatements, "declarations" | "workgroupBytes" | "isDivisible"> {
+    const { lanes, elements, isDivisible } = this.#layout;
+    const arrays: { readonly name: string; readonly type: string; readonly length: number }[] = [];
     for (const [type, count] of this.#arrays) {
       for (let index = 0; index < count; index++) {
         const name = `${type.replace(/\W/g, "")}_${index}`;
-        declare(`lanes_${name}`, type, lanes * elements);
-        if (this.#heads > 1) declare(`heads_${name}`, type, this.#heads * elements);
+        arrays.push({ name: `lanes_${name}`, type, length: lanes * elements });
+        if (this.#heads > 1) arrays.push({ name: `heads_${name}`, type, length: this.#heads * elements });
       }
     }
-    return { declarations: lines.join("\n"), workgroupBytes };
+    return {
+      declarations: (blocks) =>
+        arrays
+          .map(({ name, type, length }) => `var<workgroup> ${name}: array<array<${type}, ${length}>, ${blocks}>;`)
+          .join("\n"),
+      workgroupBytes: arrays.reduce((sum, { type, length }) => sum + length * (type.startsWith("vec4") ? 16 : 4), 0),
+      isDivisible,
+    };
   }
 }
 

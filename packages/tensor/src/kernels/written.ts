@@ -25,7 +25,7 @@ export function writtenKernel(cluster: Cluster, tensors: KernelTensors, target: 
       body: written.body({ inputs: node.inputs.map(nameOf), output: nameOf(node) }),
       functions: written.functions ?? [],
       vectorFunctions: [],
-      ...(written.declarations !== undefined && { declarations: written.declarations }),
+      ...(written.declarations !== undefined && { declarations: () => written.declarations as string }),
     },
     workgroupSize: written.workgroupSize,
     workgroups: written.workgroups,

@@ -73,6 +73,8 @@ export interface Drawing {
   readonly storesVectors: boolean;
   /** Workgroup variables. */
   readonly declarations?: string;
+  /** Bytes of workgroup memory among them. */
+  readonly workgroupBytes?: number;
   readonly draw: (emitter: Emitter, cluster: Cluster) => void;
 }
 

@@ -74,6 +74,7 @@ export function skinnyDrawing(contraction: Contraction, { isStored }: KernelTens
     workgroups: Math.ceil(longExtent / tile) * contraction.batch,
     storesVectors: false,
     declarations: `var<workgroup> parts: array<${type}, ${partials * invocations}>;`,
+    workgroupBytes: 4 * partials * invocations,
     draw: (emitter, cluster) => draw(emitter, cluster, plan),
   };
 }

@@ -5,6 +5,7 @@
  * {@link CompileTarget.chooseContraction}. Every variant computes the same sums of products over the same views, with
  * the same epilogue; results differ by rounding only, because the order of the terms differs.
  */
+import { smallFlops } from "../../compiler/pack";
 import type { CompileTarget } from "../../compiler/target";
 import type { DType } from "../../dtype";
 
@@ -152,13 +153,13 @@ export function isValidVariant(
       return true;
     case "workgroup":
       return (
-        variant.groupRows * variant.groupColumns <= target.maxInvocationsPerWorkgroup &&
+        invocationsOf(variant) <= target.maxInvocationsPerWorkgroup &&
         workgroupBytes(variant, problem) <= target.maxWorkgroupBytes
       );
     case "skinny":
       return (
         Math.min(problem.rows, problem.columns) <= mostShort &&
-        variant.slices * variant.units <= target.maxInvocationsPerWorkgroup &&
+        invocationsOf(variant) <= target.maxInvocationsPerWorkgroup &&
         4 * variant.slices * variant.units * skinnyShape(variant, problem).partials <= target.maxWorkgroupBytes
       );
   }
@@ -187,7 +188,11 @@ export function contractionVariants(problem: ContractionProblem, target: Compile
   const ranked = byCost([...valid, ...registers], problem, target);
   const best = ranked.find((variant) => variant.kind === "workgroup");
   const relatives = best === undefined ? [] : relativesOf(best).filter((own) => isValidVariant(own, problem, target));
-  return [...ranked.slice(0, mostVariants - relatives.length), ...relatives];
+  const kept = ranked.slice(0, mostVariants - relatives.length);
+  const { batch, rows, columns, depth } = problem;
+  const isSmall = 2 * batch * rows * columns * depth <= smallFlops;
+  const first = isSmall ? kept.filter((variant) => canJoin(variant, target)) : [];
+  return [...first, ...kept.filter((variant) => !first.includes(variant)), ...relatives];
 }
 
 /** Operations below which a product's kernel is chosen by how fast it compiles on CPUs: it runs in no time. */
@@ -248,6 +253,13 @@ function bandFor(variant: WorkgroupVariant, { rows, columns, depth }: Contractio
   const isLarge = depth * columns >= 2 ** 18;
   return isLarge && Math.ceil(rows / size.rows) % 4 === 0 ? 4 : 1;
 }
+
+/** Can a kernel of this variant share a dispatch with small reductions, which have workgroups of the largest size? */
+const canJoin = (variant: ContractionVariant, { lanesPerRow }: CompileTarget): boolean =>
+  variant.kind === "registers" || invocationsOf(variant) === lanesPerRow;
+
+const invocationsOf = (variant: WorkgroupVariant | SkinnyVariant): number =>
+  variant.kind === "skinny" ? variant.slices * variant.units : variant.groupRows * variant.groupColumns;
 
 /** The same tile with another depth, with and without prefetching: differences that only a measurement knows. */
 function relativesOf(variant: WorkgroupVariant): WorkgroupVariant[] {
@@ -324,7 +336,7 @@ function variantCost(variant: ContractionVariant, problem: ContractionProblem, t
 /** Multiply-adds in the time in which one element of a partial result is written and read again. */
 const partialCost = 32;
 /** Multiply-adds in the time that one more kernel takes. */
-const kernelCost = 4e6;
+const kernelCost = 3e7;
 /** Parts at most: each is a serial term of the reduction that follows. */
 const mostParts = 128;
 /** A split must promise this much, because estimates are rough and every split is one more kernel. */

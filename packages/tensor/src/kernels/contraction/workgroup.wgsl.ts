@@ -110,6 +110,7 @@ export function workgroupDrawing(
           `var<workgroup> tile_${side}: array<vec4<${type}>, ${layout.rows * layout.stride}>;`,
       )
       .join("\n"),
+    workgroupBytes: [plan.a, plan.b].reduce((sum, { layout }) => sum + 16 * layout.rows * layout.stride, 0),
     draw: (emitter, cluster) => draw(emitter, cluster, plan),
   };
 }
