@@ -477,9 +477,8 @@ export class Tensor {
     if (!Number.isInteger(k) || k < 0 || k > extent) {
       throw new ArgumentError(`topK: k is ${k}, axis ${axis} of ${formatShape(this.shape)} has ${extent} elements.`);
     }
-    const ends = this.shape.map((full, position) => (position === own ? k : full));
-    const params = { axis: own, descending: true };
-    return { values: this.sort(params).slice([], ends), indices: this.argsort(params).slice([], ends) };
+    const indices = apply(p.topOrder as Primitive, [this], { axis: own, k });
+    return { values: this.gatherAlong(indices, { axis: own }), indices };
   }
 
   #requireFloat(operation: string): Tensor {

@@ -1,6 +1,16 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ArgumentError, type DType, DTypeError, evaluate, ShapeError, type Tensor, tensor } from "../src/index";
+import {
+  ArgumentError,
+  type DType,
+  DTypeError,
+  evaluate,
+  placeholder,
+  pullback,
+  ShapeError,
+  type Tensor,
+  tensor,
+} from "../src/index";
 import { evaluateReference, retarget, seededDraw } from "../src/testing";
 import { useDevice } from "./device";
 
@@ -104,6 +114,41 @@ describe("sorting", () => {
     expect(() => x.topK(5, { axis: 1 })).toThrow(ArgumentError);
     expect(() => x.greater(0).sort({ axis: 0 })).toThrow(DTypeError);
     expect(() => x.gatherAlong(tensor([0], { dtype: "i32" }), { axis: 1 })).toThrow(ShapeError);
+  });
+});
+
+describe("the largest elements", () => {
+  it("of long rows come from tournaments of blocks, and are the first ones in descending order", async () => {
+    const [rows, length] = [2, 9000];
+    const x = tensor(values(rows * length, 3), { shape: [rows, length] });
+    // Nearly all elements are NaN: what fills the last block up stays behind them.
+    const few = tensor(Float32Array.from({ length: 2050 }, (_, i) => (i % 700 === 0 ? i : Number.NaN)));
+    const order = (own: Tensor, k: number, axis: number) =>
+      own.argsort({ axis, descending: true }).slice([0, 0], [rows, k]);
+    const found = [1, 10, 512, 600].map((k) => x.topK(k, { axis: 1 }).indices);
+    const expected = [1, 10, 512, 600].map((k) => order(x, k, 1));
+    await evaluate([...found, ...expected]);
+    for (const [index, own] of found.entries()) {
+      expect([...(await own.data())], `case ${index}`).toEqual([...((await expected[index]?.data()) ?? [])]);
+    }
+    expect([...(await few.topK(6, { axis: 0 }).indices.data())]).toEqual([1400, 700, 0, 1, 2, 3]);
+  }, 120_000);
+
+  it("pass derivatives to where they were", () => {
+    const x = placeholder([2, 5], "f32");
+    const { values: largest } = x.topK(2, { axis: 1 });
+    const [pulled] = pullback(
+      [x],
+      [largest],
+    )([
+      tensor([
+        [1, 2],
+        [3, 4],
+      ]),
+    ]) as [Tensor];
+    const at = { shape: [2, 5], dtype: "f32", values: Float64Array.of(1, 5, 2, 4, 3, 9, 7, 8, 0, 1) } as const;
+    const [gradient] = evaluateReference([pulled], new Map([[x, at]]));
+    expect([...(gradient?.values ?? [])]).toEqual([0, 1, 0, 2, 0, 3, 0, 4, 0, 0]);
   });
 });
 

@@ -35,16 +35,16 @@ export const countDigits = internalKernel<Record<string, never>>({
       declarations: `var<workgroup> counts: array<atomic<u32>, ${digits}>;`,
       body: ({ inputs: [input], output }) => `${endBeyond(rows * blocks)}
   let row = number / ${blocks}u;
-  let block = number % ${blocks}u;
+  let section = number % ${blocks}u;
   if (local < ${digits}u) { atomicStore(&counts[local], 0u); }
   workgroupBarrier();
   for (var i = local; i < ${loopBound(blockLength, target)}; i += ${size}u) {
-    let position = block * ${blockLength}u + i;
+    let position = section * ${blockLength}u + i;
     if (position < ${length}u) { atomicAdd(&counts[${input}[row * ${2 * length}u + position] & ${digits - 1}u], 1u); }
   }
   workgroupBarrier();
   if (local < ${digits}u) {
-    ${output}[(row * ${digits}u + local) * ${blocks}u + block] = atomicLoad(&counts[local]);
+    ${output}[(row * ${digits}u + local) * ${blocks}u + section] = atomicLoad(&counts[local]);
   }`,
       workgroupSize: size,
       workgroups: rows * blocks,
@@ -73,9 +73,9 @@ var<workgroup> partial: array<u32, ${size}>;
 var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1"),
       body: ({ inputs: [input, counted, sums], output }) => `${endBeyond(rows * blocks)}
   let row = number / ${blocks}u;
-  let block = number % ${blocks}u;
+  let section = number % ${blocks}u;
   let source = row * ${2 * length}u;
-  let first = block * ${blockLength}u + local * ${perInvocation}u;
+  let first = section * ${blockLength}u + local * ${perInvocation}u;
   let end = min(first + ${perInvocation}u, ${length}u);
   for (var digit = 0u; digit < ${each}; digit++) { counts[digit * ${size}u + local] = 0u; }
   for (var position = first; position < end; position++) {
@@ -106,7 +106,7 @@ var<workgroup> starts: array<u32, ${digits}>;`.replace(/\/\*\*(.*)\*\//, "//$1")
     let digit = key & ${digits - 1}u;
     let own = counts[digit * ${size}u + local];
     counts[digit * ${size}u + local] = own + 1u;
-    let entry = (row * ${digits}u + digit) * ${blocks}u + block;
+    let entry = (row * ${digits}u + digit) * ${blocks}u + section;
     let place = source + ${sums}[entry] - ${counted}[entry] + own - starts[digit];
     ${output}[place] = key >> ${digitBits}u;
     ${output}[place + ${length}u] = ${input}[source + ${length}u + position];

@@ -48,8 +48,8 @@ export const scanBlocks = internalKernel<ScanParams>({
 
 /** What comes before a block, from the cumulative sums of all blocks: those of the block before, which has this number. */
 function offset(totals: string, blocks: number, post: number, { reverse }: ScanParams, zero: string): string {
-  const isFirst = reverse ? `block == ${blocks - 1}u` : "block == 0u";
-  const before = reverse ? `min(block + 1u, ${blocks - 1}u)` : "max(block, 1u) - 1u";
+  const isFirst = reverse ? `section == ${blocks - 1}u` : "section == 0u";
+  const before = reverse ? `min(section + 1u, ${blocks - 1}u)` : "max(section, 1u) - 1u";
   return `select(${totals}[(outer * ${blocks}u + ${before}) * ${post}u + inner], ${zero}, ${isFirst})`;
 }
 
@@ -68,9 +68,9 @@ function columnKernel(dtype: DType, hasTotals: boolean, params: ScanParams): Wri
   let column = number * ${columnsPerGroup}u + local;
   if (column >= ${columns}u) { return; }
   let inner = column % ${post}u;
-  let block = column / ${post}u % ${blocks}u;
+  let section = column / ${post}u % ${blocks}u;
   let outer = column / ${post * blocks}u;
-  let first = block * ${length}u;
+  let first = section * ${length}u;
   let end = min(first + ${length}u, ${n}u);
   let start = outer * ${n * post}u + inner;
   var total = ${hasTotals ? offset(totals as string, blocks, post, params, zero) : zero};
@@ -101,10 +101,10 @@ function rowKernel(dtype: DType, hasTotals: boolean, params: ScanParams, target:
     declarations: `var<workgroup> partial: array<${dtype}, ${size}>;`,
     body: ({ inputs: [input, totals], output }) => `${endBeyond(pre * blocks)}
   let inner = 0u;
-  let block = number % ${blocks}u;
+  let section = number % ${blocks}u;
   let outer = number / ${blocks}u;
   let row = outer * ${n}u;
-  let first = block * ${length}u;
+  let first = section * ${length}u;
   let end = min(first + ${length}u, ${n}u);
   let own_first = min(first + local * ${own}u, end);
   let own_end = min(own_first + ${own}u, end);

@@ -60,15 +60,15 @@ export const sumBlockSegments = internalKernel<BlockParams>({
   if (element >= ${elements}u) { return; }
   let row = element / ${post}u % ${extent}u;
   let outer = element / ${post * extent}u;
-  let block = outer / ${pre}u * ${length}u;
-  let start = (outer % ${pre}u * ${count}u + block) * ${post}u + element % ${post}u;${lowerBound(
+  let sorted_first = outer / ${pre}u * ${length}u;
+  let start = (outer % ${pre}u * ${count}u + sorted_first) * ${post}u + element % ${post}u;${lowerBound(
     sorted as string,
-    "block",
-    `block + ${length}u`,
+    "sorted_first",
+    `sorted_first + ${length}u`,
     `(row << ${positionBits}u)`,
   )}
   var total = ${dtype}(0);
-  for (var i = first; i < block + ${length}u; i++) {
+  for (var i = first; i < sorted_first + ${length}u; i++) {
     let word = ${sorted}[i];
     if ((word >> ${positionBits}u) != row) { break; }
     total += ${from}[start + (word & ${2 ** positionBits - 1}u) * ${post}u];

@@ -34,7 +34,7 @@ export { full, identity, iota, placeholder, source, stopGradient } from "./leaf"
 export { expand, flip, pad, permute, reshape, slice, unwindowed, windowed } from "./movement";
 export { argmax, argmin, max, min, prod, squaredDeviations, sum } from "./reduce";
 export { select } from "./select";
-export { argsort, sort } from "./sort";
+export { argsort, sort, topOrder } from "./sort";
 export {
   abs,
   bitNot,

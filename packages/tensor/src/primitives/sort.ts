@@ -2,7 +2,7 @@ import { type DType, isFloat } from "../dtype";
 import { DTypeError } from "../errors";
 import { bitonicOrder, fitsBitonic } from "../kernels/bitonic-sort.wgsl";
 import { countDigits, digitBits, moveByDigit } from "../kernels/radix-sort.wgsl";
-import { type NdArray, ndarray } from "../reference/array";
+import { elementAt, type NdArray, ndarray } from "../reference/array";
 import { normalizeAxis, sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { cumulate } from "./cumulative";
@@ -86,6 +86,67 @@ export const sort = definePrimitive<SortParams>({
   batch: ([input], { params, bind }) => bind([input as Tensor], { ...params, axis: params.axis + 1 }),
   sample: sampleSort,
 });
+
+interface TopParams {
+  readonly axis: number;
+  readonly k: number;
+}
+
+/** The positions, i32, of the `k` largest elements along an axis: the first ones of {@link argsort} in descending order. */
+export const topOrder = definePrimitive<TopParams>({
+  name: "topOrder",
+  shape([input], { axis, k }) {
+    const { shape } = input as Aval;
+    takes("topOrder", input as Aval, axis);
+    return { shape: shape.map((extent, own) => (own === axis ? k : extent)), dtype: "i32" };
+  },
+  lowering: {
+    kind: "composite",
+    expand([input], { axis, k }) {
+      const x = (input as Tensor).moveAxis(axis, -1);
+      const leading = x.shape.slice(0, -1);
+      const keys = orderedKeys(x.dtype === "f16" ? x.cast("f32") : x, true);
+      const order = smallest(keys.reshape([sizeOf(leading), x.shape[x.rank - 1] as number]), k);
+      return order.reshape([...leading, k]).moveAxis(-1, axis);
+    },
+  },
+  reference([input], { axis }, output) {
+    const order = orderedBy(input as NdArray, { axis, descending: true }, "i32", (_value, position) => position);
+    return ndarray(output.shape, "i32", (at) => elementAt(order, at));
+  },
+  vjp: zeroCotangent,
+  jvp: zeroTangent,
+  batch: ([input], { params, bind }) => bind([input as Tensor], { ...params, axis: params.axis + 1 }),
+  sample(draw) {
+    const { inputs, params } = sampleSort(draw);
+    const extent = inputs[0]?.shape[params.axis] as number;
+    return { inputs, params: { axis: params.axis, k: draw.integer(0, extent) } };
+  },
+});
+
+/** Rows up to here are sorted in one dispatch, whatever their keys. */
+const block = 2048;
+
+/**
+ * The positions `[rows, k]` of the smallest of u32 keys `[rows, n]`, in order. In long rows each block finds its own k,
+ * and then they play against each other.
+ */
+function smallest(keys: Tensor, k: number): Tensor {
+  const [rows, length] = keys.shape as [number, number];
+  if (length <= block || 4 * k > block) return orderOfKeys(keys, 32).slice([0, 0], [rows, k]);
+  const blocks = Math.ceil(length / block);
+  // What fills the last block up is behind everything else: its key is the largest, its position the last.
+  const fill = [
+    [0, 0],
+    [0, blocks * block - length],
+  ] as const;
+  const padded = keys.pad(fill, { value: 0xffffffff });
+  const own = orderOfKeys(padded.reshape([rows * blocks, block]), 32).slice([0, 0], [rows * blocks, k]);
+  const inRow = own.reshape([rows, blocks, k]);
+  const found = inRow.add(inRow.iotaLike(1).mul(block)).reshape([rows, blocks * k]);
+  const order = smallest(padded.gatherAlong(found, { axis: 1 }), k);
+  return found.gatherAlong(order, { axis: 1 });
+}
 
 /** What orders two numbers as their u32 keys do: NaN last, -0 equal to 0. */
 const compare = (a: number, b: number): number => {
