@@ -3,6 +3,7 @@ import { evaluate, linalg, placeholder, pullback, ShapeError, type Tensor, tenso
 import {
   directionalDerivative,
   evaluateReference,
+  expectClose,
   innerProduct,
   type NdArray,
   ndarray,
@@ -180,6 +181,30 @@ describe("triangularSolve", () => {
   );
 
   it(
+    "is accurate to the condition of the matrix",
+    async () => {
+      const [n, conditions] = [70, [1e4, 1e8]];
+      // The factors have conditions of 1e2 and 1e4.
+      const [factor] = evaluateReference([linalg.cholesky(matrixOf(conditioned(n, conditions), n))]) as [NdArray];
+      const rounded = tensor(Float32Array.from(factor.values), { shape: factor.shape });
+      const side = tensor(
+        Float32Array.from({ length: 2 * n * 3 }, (_, i) => Math.sin(i)),
+        { shape: [2, n, 3] },
+      );
+      const x = linalg.triangularSolve(rounded, side);
+      const [expected] = evaluateReference([x]) as [NdArray];
+      const actual = await x.data();
+      const lengthOf = (values: Float64Array) => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0));
+      conditions.forEach((condition, matrix) => {
+        const own = expected.values.subarray(matrix * 3 * n, (matrix + 1) * 3 * n);
+        const error = lengthOf(own.map((value, i) => (actual[matrix * 3 * n + i] as number) - value)) / lengthOf(own);
+        expect(error, `condition ${condition}`).toBeLessThan(2 * n * unit * Math.sqrt(condition));
+      });
+    },
+    slow,
+  );
+
+  it(
     "makes NaN of a zero on the diagonal, and refuses what does not fit",
     async () => {
       const x = await linalg
@@ -271,6 +296,25 @@ describe("eigh", () => {
   );
 });
 
+it("eigh has finite derivatives at equal eigenvalues, exact for sums of values and for spaces of all their vectors", () => {
+  const x = placeholder([3, 3], "f32");
+  const { values, vectors } = linalg.eigh(x);
+  const space = vectors.slice([0, 0], [3, 2]);
+  const at = { shape: [3, 3], dtype: "f32", values: Float64Array.of(2, 0, 0, 0, 2, 0, 0, 0, 5) } as const;
+  const gradientOf = (result: Tensor): NdArray => {
+    const [pulled] = pullback([x], [result])([tensor(1)]) as [Tensor];
+    return (evaluateReference([pulled], new Map([[x, at]])) as [NdArray])[0];
+  };
+  const third = -1 / 3;
+  for (const [result, expected] of [
+    [values.sum(), [1, 0, 0, 0, 1, 0, 0, 0, 1]],
+    [space.matmul(space.transpose()).sum(), [0, 0, third, 0, 0, third, third, third, 0]],
+  ] as const) {
+    const bound = { relative: 1e-12, absolute: 1e-12 };
+    expectClose(gradientOf(result), { ...at, values: Float64Array.from(expected) }, bound, "gradient");
+  }
+});
+
 describe("inverseRoot", () => {
   it(
     "has the accuracy of its description, and a residual that tells",
@@ -279,8 +323,8 @@ describe("inverseRoot", () => {
       const conditions = [1, 1e2, 1e4, 1e6, 1e8];
       const values = conditioned(n, conditions);
       // In norm, with the default ridge.
-      const allowed = [1e-6, 5e-6, 1e-4, 5e-3, 2e-2];
-      for (const p of [4]) {
+      const allowed = [1e-6, 5e-6, 6e-5, 4e-3, 1e-2];
+      for (const p of [1, 2, 4, 8]) {
         const { root, residual } = linalg.inverseRoot(matrixOf(values, n), p);
         const [expected] = evaluateReference([linalg.inverseRoot(matrixOf(values, n), p).root]) as [NdArray];
         const actual = await root.data();
@@ -299,6 +343,17 @@ describe("inverseRoot", () => {
     },
     slow,
   );
+
+  it("has derivatives at equal eigenvalues too", () => {
+    const x = placeholder([2, 2], "f32");
+    const { root } = linalg.inverseRoot(x, 2, { ridge: 0 });
+    const [pulled] = pullback([x], [root.sum()])([tensor(1)]) as [Tensor];
+    const at = { shape: [2, 2], dtype: "f32", values: Float64Array.of(4, 0, 0, 4) } as const;
+    const [gradient] = evaluateReference([pulled], new Map([[x, at]])) as [NdArray];
+    // -1/2 · 4^(-3/2) of every element of the tangent.
+    const expected = { ...at, values: new Float64Array(4).fill(-1 / 16) };
+    expectClose(gradient, expected, { relative: 1e-12, absolute: 1e-12 }, "gradient");
+  });
 
   it(
     "is that of the ridge for singular matrices and for zero",

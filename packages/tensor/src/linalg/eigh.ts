@@ -21,8 +21,9 @@ export interface Eigen {
  * before taking their inverse.
  *
  * Up to 64 rows it is one dispatch; above, two per round of a tournament of blocks of 32: about 180 for 256 rows, 240 · n /
- * 512 in general. Derivatives of eigenvectors grow with one over the distance of eigenvalues; between equal ones they
- * are taken as 0, which is right for functions that do not depend on the choice of vectors.
+ * 512 in general. Derivatives of eigenvectors grow with one over the distance of eigenvalues, and do not exist where
+ * two are equal. There they are taken as 0 in the space of these vectors: right for symmetric functions of the values, and
+ * for the space itself; wrong for functions of the matrix, V f(Λ) Vᵀ, which lose the part of f′ in that space.
  */
 export function eigh(a: Tensor): Eigen {
   const packed = a.bind(eighRecord, [a], undefined);
