@@ -146,6 +146,16 @@ function boundOf(
       .values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     return () => matrixError * unitRoundoff.f32 * largest;
   }
+  if (name.startsWith("attention")) {
+    // Scores have errors of some u times the magnitudes of queries and keys; weights have them as relative errors.
+    const largest = (array: NdArray) =>
+      array.values.filter(Number.isFinite).reduce((a, b) => Math.max(a, Math.abs(b)), 1);
+    const scale = held.reduce(
+      (product, array) => product * largest(array),
+      Math.max(...held.flatMap(({ shape }) => shape)),
+    );
+    return () => 100 * unitRoundoff[dtype] * scale;
+  }
   const options: ToleranceOptions = { dtype, ulp: errorOf[name] ?? 0 };
   if (!summing.has(name)) {
     // Squares of deviations are positive, and an error of the mean enters squared.

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { CompileTarget } from "../src/compiler/target";
 import { isFloat } from "../src/dtype";
 import { ArgumentError, apply, DTypeError, placeholder, type Tensor, tensor } from "../src/index";
 import * as matrixPrimitives from "../src/linalg/primitives";
@@ -20,6 +21,25 @@ import {
 const records = Object.entries({ ...primitives, ...matrixPrimitives }) as unknown as [string, Primitive][];
 const withInputs = records.filter(([, { sample }]) => sample(seededDraw(0)).inputs.length > 0);
 const seeds = Array.from({ length: 24 }, (_, seed) => seed);
+
+/** A CPU adapter with the limits that every device has: what composites expand to may depend on it. */
+const target: CompileTarget = {
+  isSoftware: true,
+  invocations: 64,
+  lanesPerRow: 1,
+  operandReuse: 4,
+  likesTallTiles: false,
+  keepsLoops: true,
+  broadcastLanes: 0,
+  workPerSubmit: 2 ** 30,
+  maxBindings: 8,
+  maxWorkgroups: 65_535,
+  maxInvocationsPerWorkgroup: 256,
+  maxWorkgroupBytes: 16_384,
+  hasF16: false,
+  maxBindingBytes: 2 ** 27,
+  maxBufferBytes: 2 ** 28,
+};
 
 /** Derivatives by rules and by differences differ by the error of the latter. */
 const bound = { relative: 1e-7, absolute: 1e-8 };
@@ -215,7 +235,7 @@ describe("composite primitives", () => {
     for (const seed of seeds) {
       const { inputs, output, params, at } = sampleCase(primitive, seed);
       if (primitive.lowering.kind !== "composite") throw new Error("The list holds composites only.");
-      const expanded = primitive.lowering.expand(inputs, params);
+      const expanded = primitive.lowering.expand(inputs, params, target);
       expect(expanded.shape).toEqual(output.shape);
       expect(expanded.dtype).toBe(output.dtype);
       const all = new Set<Tensor>();

@@ -13,7 +13,7 @@ const addReversed = definePrimitive<Record<string, never>>({
   lowering: {
     kind: "kernel",
     kernel([a]) {
-      const length = (a as Tensor).size;
+      const length = a?.shape[0] as number;
       return {
         label: "add_reversed",
         declarations: `var<workgroup> staged: array<f32, ${length}>;`,

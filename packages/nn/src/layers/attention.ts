@@ -1,4 +1,13 @@
-import { ArgumentError, formatShape, iota, ShapeError, softmax, Tensor } from "@thalweg/tensor";
+import {
+  ArgumentError,
+  type AttentionForm,
+  scaledDotProductAttention as attend,
+  formatShape,
+  iota,
+  ShapeError,
+  softmax,
+  Tensor,
+} from "@thalweg/tensor";
 import { glorotUniform, type Initializer, zeros } from "../initializers";
 import { compose, describe, type Layer, type Nothing } from "../module";
 import { dense } from "./dense";
@@ -15,14 +24,19 @@ export interface AttentionMask {
 export interface ScaledDotProductOptions extends AttentionMask {
   /** Factor of the scores. Default 1 / sqrt(features per head). */
   readonly scale?: number;
-  /** Applied to the attention weights `[batch, heads, queries, keys]`, such as dropout. */
-  readonly onWeights?: (weights: Tensor) => Tensor;
+  /**
+   * Applied to the attention weights `[batch, heads, queries, keys]`, such as dropout. The weights are stored then: no
+   * fused kernel takes part.
+   */
+  readonly onWeights?: ((weights: Tensor) => Tensor) | undefined;
+  /** See the tensor engine's function of the same name. Default `"auto"`. */
+  readonly form?: AttentionForm | undefined;
 }
 
 /**
  * softmax(q kᵀ · scale) v for every head.
  *
- * A query that may look at nothing gets the mean of all values, where PyTorch gives NaN.
+ * A query that may look at nothing gets zeros, where PyTorch gives NaN.
  *
  * @param query - `[batch, queries, heads, features]`
  * @param key - `[batch, keys, heads, features]`
@@ -34,45 +48,43 @@ export function scaledDotProductAttention(
   query: Tensor,
   key: Tensor,
   value: Tensor,
-  { mask, causal = false, scale, onWeights = (weights) => weights }: ScaledDotProductOptions = {},
+  options: ScaledDotProductOptions = {},
 ): Tensor {
   checkOperands(query, key, value);
-  const features = query.shape[3] as number;
-  const scores = query
-    .dot(key, {
-      batch: [
-        [0, 2],
-        [0, 2],
-      ],
-      contract: [[3], [3]],
-    })
-    .mul(scale ?? 1 / Math.sqrt(features));
-  const allowed = allowedPairs(scores, mask, causal);
-  const seen = allowed === undefined ? scores : allowed.where(scores, lowest(scores));
-  const weights = onWeights(softmax(seen));
-  return weights
-    .dot(value, {
-      batch: [
-        [0, 1],
-        [0, 2],
-      ],
-      contract: [[3], [1]],
-    })
-    .permute([0, 2, 1, 3]);
+  const { mask, onWeights } = options;
+  if (mask !== undefined && mask.dtype !== "bool") {
+    throw new ArgumentError(`attention: the mask is ${mask.dtype}. Give a bool tensor, true where a query may look.`);
+  }
+  const [q, k, v] = [query, key, value].map((x) => x.permute([0, 2, 1, 3])) as [Tensor, Tensor, Tensor];
+  const attended =
+    onWeights === undefined ? attend(q, k, v, options) : throughWeights(q, k, v, { ...options, onWeights });
+  return attended.permute([0, 2, 1, 3]);
+}
+
+/** The composition, with something between the softmax and the values. */
+function throughWeights(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  {
+    mask,
+    causal = false,
+    scale = 1 / Math.sqrt(q.shape[3] as number),
+    onWeights,
+  }: ScaledDotProductOptions & { readonly onWeights: (weights: Tensor) => Tensor },
+): Tensor {
+  const scores = q.mul(scale).matmul(k.transpose());
+  const pairs = scores.shape.slice(-2);
+  const past = causal ? iota(pairs, 0).greaterEqual(iota(pairs, 1)) : undefined;
+  const allowed = past === undefined ? mask : (mask?.and(past) ?? past);
+  if (allowed === undefined) return onWeights(softmax(scores)).matmul(v);
+  const weights = softmax(allowed.where(scores, lowest(scores)));
+  // The softmax of a row of which nothing is allowed is uniform.
+  return onWeights(mask === undefined ? weights : allowed.where(weights, 0)).matmul(v);
 }
 
 /** Far below every score, and finite: infinities are not safe in WGSL. */
 const lowest = (x: Tensor): number => (x.dtype === "f16" ? -65504 : -3.4028234663852886e38);
-
-function allowedPairs(scores: Tensor, mask: Tensor | undefined, causal: boolean): Tensor | undefined {
-  if (mask !== undefined && mask.dtype !== "bool") {
-    throw new ArgumentError(`attention: the mask is ${mask.dtype}. Give a bool tensor, true where a query may look.`);
-  }
-  if (!causal) return mask;
-  const pairs = scores.shape.slice(-2);
-  const past = iota(pairs, 0).greaterEqual(iota(pairs, 1));
-  return mask === undefined ? past : mask.and(past);
-}
 
 function checkOperands(query: Tensor, key: Tensor, value: Tensor): void {
   const [q, k, v] = [query.shape, key.shape, value.shape];
@@ -108,8 +120,10 @@ export interface AttentionOptions {
   readonly features: number;
   /** Whether query i sees keys 0 … i only. Default false. */
   readonly causal?: boolean;
-  /** Rate at which attention weights are dropped in training. Default 0. */
+  /** Rate at which attention weights are dropped in training, which stores them. Default 0. */
   readonly dropout?: number;
+  /** How the heads are computed; see the tensor engine's `scaledDotProductAttention`. Default `"auto"`. */
+  readonly form?: AttentionForm;
   /** Default: Glorot uniform. */
   readonly kernelInit?: Initializer;
   /** Default: zeros. */
@@ -136,6 +150,7 @@ export function multiHeadAttention({
   features,
   causal = false,
   dropout = 0,
+  form = "auto",
   kernelInit = glorotUniform,
   biasInit = zeros,
 }: AttentionOptions): Layer<AttentionParams, Nothing, Tensor | AttentionInput> {
@@ -159,11 +174,14 @@ export function multiHeadAttention({
       if (given.rank === 3) continue;
       throw new ShapeError(`${layer}: ${name} is ${formatShape(given.shape)}. Give [batch, positions, features].`);
     }
+    const drops = context.train && dropout > 0;
+    // Elsewhere it is the identity; but every layer has to be called, and weights are not there to be passed through it.
+    if (!drops) calls.dropout(query);
     const attended = scaledDotProductAttention(
       split(calls.query(query)),
       split(calls.key(keys)),
       split(calls.value(value ?? keys)),
-      { mask, causal, onWeights: calls.dropout },
+      { mask, causal, form, onWeights: drops ? calls.dropout : undefined },
     );
     return calls.output(attended.reshape([...attended.shape.slice(0, 2), features]));
   });

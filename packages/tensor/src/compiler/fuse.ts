@@ -16,6 +16,7 @@ import type { Tensor } from "../tensor";
 import { delinearize, type Index, linearize, variableIndex } from "../view";
 import { type CompiledLoop, compiledLoop } from "./loops";
 import { areFewRows, longestRowOf } from "./split-reduction";
+import { stridedView } from "./strided";
 import type { CompileTarget } from "./target";
 
 /** How a member of a cluster is computed in the space of the cluster. */
@@ -129,7 +130,8 @@ function storeRepeated(
     const { kind } = node.primitive.lowering;
     if (kind === "leaf") continue;
     if (kind === "reduction" || kind === "contraction" || kind === "kernel" || kind === "loop") stored.add(node);
-    if (kind === "kernel") for (const input of node.inputs) if (!loweringOf(input, "leaf")) stored.add(input);
+    if (kind === "kernel")
+      for (const input of operandsInMemory(node)) if (!loweringOf(input, "leaf")) stored.add(input);
     let { all, inner } = demand.get(node) ?? { all: 0, inner: 0 };
     if (kind === "elementwise" && !stored.has(node)) {
       const own = work.get(node) as number;
@@ -146,6 +148,12 @@ function storeRepeated(
     }
   }
   return stored;
+}
+
+/** What has to be in memory for a kernel written by hand: its inputs, or what they are strided views of. */
+function operandsInMemory(node: Tensor): readonly Tensor[] {
+  if (loweringOf(node, "kernel")?.strided !== true) return node.inputs;
+  return node.inputs.map((input) => stridedView(input, () => false)?.base ?? input);
 }
 
 /** Operations for one element, virtual inputs included; what is stored counts as a load. */

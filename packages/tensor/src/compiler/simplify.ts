@@ -12,7 +12,11 @@ import type { CompileTarget } from "./target";
  *
  * @param users how often each node is read, as far as that is known.
  */
-export type Rewrite = (node: Tensor, users: ReadonlyMap<Tensor, readonly Tensor[]>) => Tensor | undefined;
+export type Rewrite = (
+  node: Tensor,
+  users: ReadonlyMap<Tensor, readonly Tensor[]>,
+  target: CompileTarget,
+) => Tensor | undefined;
 
 /** Without these there are nodes that no kernel computes. */
 const necessary: readonly Rewrite[] = [expandComposite, emptyToConstant];
@@ -36,14 +40,14 @@ const rewrites: readonly Rewrite[] = [
  *
  * @returns the simple nodes that stand for `outputs`, in order.
  */
-export function simplify(outputs: readonly Tensor[], target?: Pick<CompileTarget, "without">): Tensor[] {
-  if (target?.without?.includes("rewrites")) return applyRewrites(outputs, necessary);
-  const simple = applyRewrites(outputs, rewrites);
-  return applyRewrites(simple, [...rewrites, narrowContraction]);
+export function simplify(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
+  if (target.without?.includes("rewrites")) return applyRewrites(outputs, necessary, target);
+  const simple = applyRewrites(outputs, rewrites, target);
+  return applyRewrites(simple, [...rewrites, narrowContraction], target);
 }
 
 /** Rebuilds a graph bottom-up until no rewrite fires; equal nodes become one. */
-export function applyRewrites(outputs: readonly Tensor[], list: readonly Rewrite[]): Tensor[] {
+export function applyRewrites(outputs: readonly Tensor[], list: readonly Rewrite[], target: CompileTarget): Tensor[] {
   const users = usersOf(topologicalOrder(outputs));
   const simple = new Map<Tensor, Tensor>();
   const known = new Map<string, Tensor>();
@@ -66,7 +70,7 @@ export function applyRewrites(outputs: readonly Tensor[], list: readonly Rewrite
     const before = simple.get(rebuilt);
     if (before !== undefined) return before;
     for (const rewrite of list) {
-      const better = rewrite(rebuilt, users);
+      const better = rewrite(rebuilt, users, target);
       if (better === undefined || better === rebuilt) continue;
       for (const input of rebuilt.inputs) simple.set(input, input);
       const result = visit(better);
@@ -106,8 +110,12 @@ function unvisited(root: Tensor, simple: ReadonlyMap<Tensor, Tensor>): Tensor[] 
   return order;
 }
 
-function expandComposite(node: Tensor): Tensor | undefined {
-  return loweringOf(node, "composite")?.expand(node.inputs, node.params);
+function expandComposite(
+  node: Tensor,
+  _users: ReadonlyMap<Tensor, readonly Tensor[]>,
+  target: CompileTarget,
+): Tensor | undefined {
+  return loweringOf(node, "composite")?.expand(node.inputs, node.params, target);
 }
 
 /** The value in every element, if the node is one constant. */

@@ -70,17 +70,27 @@ export type Lowering<P> =
   /** One dispatch of a kernel written by hand, for what no composition of the others does well. Nothing fuses with it. */
   | {
       readonly kind: "kernel";
-      kernel(inputs: readonly Aval[], output: Aval, params: P, target: CompileTarget): WrittenKernel;
+      /** Reads inputs that are views of what is in memory through their strides; otherwise such views are stored first. */
+      readonly strided?: boolean;
+      kernel(inputs: readonly KernelInput[], output: Aval, params: P, target: CompileTarget): WrittenKernel;
     }
   /** A graph that is run several times; see loops/loop.ts. */
   | { readonly kind: "loop" }
   /** Written in other primitives; expanded before anything else happens. */
-  | { readonly kind: "composite"; expand(inputs: readonly Tensor[], params: P): Tensor };
+  | { readonly kind: "composite"; expand(inputs: readonly Tensor[], params: P, target: CompileTarget): Tensor };
 
 export type GeneratedValue = { readonly value: number } | { readonly index: Index };
 
+/** An input of a kernel written by hand: element c is at `offset + Σ strides · c` of its binding. */
+export interface KernelInput extends Aval {
+  readonly offset: number;
+  readonly strides: readonly number[];
+  /** Number of the binding: inputs that are views of one tensor share it. */
+  readonly binding: number;
+}
+
 /**
- * A kernel written by hand. Its inputs and its output lie in memory, row-major, in the storage types of their dtypes
+ * A kernel written by hand. Its inputs (unless it is `strided`) and its output lie in memory, row-major, in the storage types of their dtypes
  * (bool as u32). It must write every element of the output, and no element may be summed in an order that varies.
  */
 export interface WrittenKernel {
@@ -92,8 +102,8 @@ export interface WrittenKernel {
    * may run other kernels: nothing else is told of the grid.
    */
   body(names: { readonly inputs: readonly string[]; readonly output: string }): string;
-  /** Functions, constants and workgroup variables that the body uses. */
-  readonly declarations?: string;
+  /** Functions, constants and workgroup variables that the body uses, given the names if they are needed. */
+  readonly declarations?: string | ((names: { readonly inputs: readonly string[]; readonly output: string }) => string);
   /** Names of functions in kernels/math.wgsl.ts that the text calls. */
   readonly functions?: readonly string[];
   readonly workgroupSize: number;

@@ -1,4 +1,5 @@
 export { after } from "./after";
+export { attention, attentionGradient } from "./attention";
 export {
   add,
   and,
