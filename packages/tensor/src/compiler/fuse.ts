@@ -7,7 +7,7 @@
  * activation, parameter update), softmax with cross entropy and its gradient become one pass over each row, and sums
  * over the same rows share their loop.
  */
-import { topologicalOrder } from "../graph/visit";
+import { topologicalOrder, usersOf } from "../graph/visit";
 import { loweringOf } from "../primitives/definition";
 import type { DotParams } from "../primitives/dot";
 import { freeAxes } from "../primitives/dot";
@@ -112,6 +112,7 @@ interface Group {
 function chooseStored(order: readonly Tensor[], outputs: readonly Tensor[], target: CompileTarget): Set<Tensor> {
   const first = storeRepeated(order, outputs, workPerElement(order, new Set()), target);
   const stored = storeRepeated(order, outputs, workPerElement(order, first), target);
+  storeSums(order, stored);
   limitBindings(order, stored, target);
   return stored;
 }
@@ -154,6 +155,29 @@ function storeRepeated(
 function operandsInMemory(node: Tensor): readonly Tensor[] {
   if (loweringOf(node, "kernel")?.strided !== true) return node.inputs;
   return node.inputs.map((input) => stridedView(input, () => false)?.base ?? input);
+}
+
+/**
+ * Stores an elementwise result in place of the reduction or contraction that it is the only way to, if it has several
+ * readers, which would have to read something else of that size as well: the sums of residual networks. It is one more
+ * line in the kernel's epilogue, and no more memory.
+ */
+function storeSums(order: readonly Tensor[], stored: Set<Tensor>): void {
+  const users = usersOf(order);
+  const isStored = (node: Tensor) => stored.has(node) || loweringOf(node, "leaf") !== undefined;
+  for (const start of order) {
+    if (!loweringOf(start, "reduction") && !loweringOf(start, "contraction")) continue;
+    let node = start;
+    for (;;) {
+      const [reader, another] = users.get(node) ?? [];
+      if (reader === undefined || another !== undefined) break;
+      if (reader.primitive.lowering.kind !== "elementwise" || stored.has(reader)) break;
+      node = reader;
+    }
+    if (node === start || (users.get(node)?.length ?? 0) < 2) continue;
+    const asLarge = [...findReads(node, isStored)].filter(({ size }) => size >= node.size);
+    if (asLarge.length > 1) stored.add(node);
+  }
 }
 
 /** Operations for one element, virtual inputs included; what is stored counts as a load. */

@@ -6,7 +6,7 @@
  * that it reads, and behind everybody who reads the state that it replaces.
  */
 import { invariant } from "../errors";
-import { jointBindings, jointWorkgroupBytes, jointWorkgroupSize, type KernelPart } from "../kernels/kernel";
+import { jointArrays, jointBindings, jointWorkgroupSize, type KernelPart } from "../kernels/kernel";
 import type { Tensor } from "../tensor";
 import type { Step } from "./plan-memory";
 import type { CompileTarget } from "./target";
@@ -22,15 +22,14 @@ export interface Pack extends Step {
 }
 
 /** Memory traffic and arithmetic of a kernel that does not fill a GPU for much longer than a launch takes. */
-export const smallBytes = 4 * 2 ** 20;
-export const smallFlops = 2 ** 25;
+export const smallBytes = 2 ** 23;
+export const smallFlops = 2 ** 27;
 
 /** Characters of a kernel's statements: drivers take more than linear time to compile them. */
 const longestText = 16_000;
 
 const canShare = ({ statements, slots }: KernelPart): boolean =>
-  (statements.declarations === undefined || statements.workgroupBytes !== undefined) &&
-  slots.every(({ segments }) => segments === undefined);
+  statements.declarations === undefined && slots.every(({ segments }) => segments === undefined);
 
 const isSmall = (part: KernelPart): boolean => part.bytes <= smallBytes && part.flops <= smallFlops && canShare(part);
 
@@ -137,7 +136,7 @@ function fits(parts: readonly KernelPart[], part: KernelPart, target: CompileTar
   const all = [...parts, part];
   return (
     jointWorkgroupSize(all) !== undefined &&
-    jointWorkgroupBytes(all) <= target.maxWorkgroupBytes &&
+    jointArrays(all).bytes <= target.maxWorkgroupBytes &&
     jointBindings(all).length <= target.maxBindings &&
     all.reduce((sum, { statements }) => sum + statements.body.length, 0) <= longestText
   );

@@ -34,8 +34,7 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
     vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
     statements: {
       ...emitter.statements(),
-      ...(drawing.declarations !== undefined && { declarations: () => drawing.declarations as string }),
-      ...(drawing.workgroupBytes !== undefined && { workgroupBytes: drawing.workgroupBytes }),
+      ...(drawing.arrays !== undefined && { arrays: drawing.arrays }),
     },
     workgroupSize: drawing.workgroupSize,
     workgroups: drawing.workgroups,

@@ -70,15 +70,22 @@ export interface KernelStatements {
   /** Names of math functions that are called with scalars, and with vectors. */
   readonly functions: Iterable<string>;
   readonly vectorFunctions: Iterable<string>;
-  /** Functions, constants and workgroup variables of its own, for a number of blocks; see `isDivisible`. */
-  readonly declarations?: (blocks: number) => string;
-  /** Bytes of workgroup memory of one block. Without it, a kernel with declarations is not packed with others. */
-  readonly workgroupBytes?: number;
+  /** Arrays in workgroup memory. */
+  readonly arrays?: readonly WorkgroupArray[];
+  /** Functions, constants and workgroup variables of its own. Such a kernel is never packed with others. */
+  readonly declarations?: string;
   /**
    * Several workgroups can run as blocks of a larger one, although they exchange values: statements know the number of
-   * their `block` and index their declarations with it, and every invocation comes to every barrier.
+   * their block, `own_block`, and index their arrays with it first, and every invocation comes to every barrier.
    */
   readonly isDivisible?: boolean;
+}
+
+/** An array in workgroup memory; what elements it has is a WGSL type of 4, 8 or 16 bytes. */
+export interface WorkgroupArray {
+  readonly name: string;
+  readonly type: string;
+  readonly length: number;
 }
 
 /** A binding: a tensor that is read, or a result with the tensor that it replaces. */
@@ -163,15 +170,48 @@ export function jointWorkgroupSize(parts: readonly KernelPart[]): number | undef
 }
 
 const isDivisible = ({ statements }: KernelPart): boolean =>
-  statements.isDivisible || (statements.declarations === undefined && !statements.body.includes("subgroup"));
+  statements.isDivisible ||
+  (statements.arrays === undefined && statements.declarations === undefined && !statements.body.includes("subgroup"));
 
-/** Bytes of workgroup memory of parts in one kernel. */
-export function jointWorkgroupBytes(parts: readonly KernelPart[]): number {
+/** Arrays in workgroup memory of all parts, and what each part calls them. */
+interface JointArrays {
+  readonly declarations: string;
+  readonly names: ReadonlyMap<KernelPart, ReadonlyMap<string, string>>;
+  readonly bytes: number;
+}
+
+/** A workgroup runs one of the parts, so that arrays of equal types serve all of them. */
+export function jointArrays(parts: readonly KernelPart[]): JointArrays {
   const largest = Math.max(...parts.map(({ workgroupSize }) => workgroupSize));
-  return parts.reduce(
-    (sum, { statements, workgroupSize }) => sum + (statements.workgroupBytes ?? 0) * (largest / workgroupSize),
-    0,
-  );
+  const declared: { readonly name: string; readonly type: string; readonly bytes: number }[] = [];
+  const names = new Map<KernelPart, Map<string, string>>();
+  for (const part of parts) {
+    const { arrays = [], isDivisible } = part.statements;
+    const blocks = isDivisible ? largest / part.workgroupSize : 1;
+    const own = new Map<string, string>();
+    for (const { name, type, length } of arrays) {
+      const one = `array<${type}, ${length}>`;
+      const whole = isDivisible ? `array<${one}, ${blocks}>` : one;
+      const taken = new Set(own.values());
+      let found = declared.find((other) => other.type === whole && !taken.has(other.name));
+      if (found === undefined) {
+        found = { name: `shared${declared.length}`, type: whole, bytes: bytesOfType(type) * length * blocks };
+        declared.push(found);
+      }
+      own.set(name, found.name);
+    }
+    names.set(part, own);
+  }
+  return {
+    declarations: declared.map(({ name, type }) => `var<workgroup> ${name}: ${type};`).join("\n"),
+    names,
+    bytes: declared.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+function bytesOfType(type: string): number {
+  const scalar = type.includes("f16") ? 2 : 4;
+  return type.startsWith("vec4") ? 4 * scalar : scalar;
 }
 
 /** One kernel of parts that do not need each other: workgroups are dealt out to the parts in order. */
@@ -179,26 +219,21 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
   const bindings = jointBindings(parts);
   const workgroupSize = jointWorkgroupSize(parts);
   invariant(workgroupSize, "parts of a kernel share a size of workgroups");
-  const prefixOf = (index: number) => (parts.length > 1 ? `part${index}_` : "");
-  const blocksOf = (part: KernelPart) => workgroupSize / part.workgroupSize;
-  const texts = parts.map((part, index) => {
-    const names = new Map(
-      bindings.flatMap(({ slot, names }, binding) => {
-        const own = names.get(part);
-        return own === undefined ? [] : [[own, nameOf(binding, slot.access)] as const];
-      }),
-    );
-    const body = part.statements.body.replace(/\b(?:in|out)\d+\b/g, (name) => names.get(name) ?? name);
-    const text = ownNames(part, prefixOf(index), body);
+  const arrays = jointArrays(parts);
+  const texts = parts.map((part) => {
+    const names = new Map(arrays.names.get(part));
+    for (const [index, { slot, names: own }] of bindings.entries()) {
+      const name = own.get(part);
+      if (name !== undefined) names.set(name, nameOf(index, slot.access));
+    }
+    const text = part.statements.body.replace(/\b[a-z]\w*\b/g, (name) => names.get(name) ?? name);
     const known = iterationsIn(text).map((level) => `  let iteration${level} = i32(loop${level}.number);\n`);
     return known.join("") + text;
   });
   const iterations = iterationsIn(texts.join("\n"));
   const functions = new Set(parts.flatMap(({ statements }) => [...statements.functions]));
   const vectorFunctions = new Set(parts.flatMap(({ statements }) => [...statements.vectorFunctions]));
-  const own = parts
-    .map((part, index) => ownNames(part, prefixOf(index), part.statements.declarations?.(blocksOf(part)) ?? ""))
-    .join("\n");
+  const own = [arrays.declarations, ...parts.map(({ statements }) => statements.declarations ?? "")].join("\n");
   const all = texts.join("\n") + own;
   const opaque = all.includes("opaque_bits(");
   const uniforms = opaque || needsRuntime([...functions, ...vectorFunctions]) || all.includes("runtime.zero");
@@ -222,14 +257,15 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
     ...(parts.length === 1
       ? []
       : texts.map(
-          (text, part) => `fn part${part}(number: u32, local: u32, block: u32${lane?.parameter ?? ""}) {\n${text}\n}`,
+          (text, part) =>
+            `fn part${part}(number: u32, local: u32, own_block: u32${lane?.parameter ?? ""}) {\n${text}\n}`,
         )),
     `@compute @workgroup_size(${workgroupSize})`,
     "fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,",
     ...(usesSubgroups ? ["        @builtin(subgroup_invocation_id) subgroup_lane: u32,"] : []),
     "        @builtin(local_invocation_index) local: u32) {",
     "  let number = group.y * groups.x + group.x;",
-    ...(parts.length === 1 && texts[0]?.includes("[block]") ? ["  const block = 0u;"] : []),
+    ...(parts.length === 1 && texts[0]?.includes("[own_block]") ? ["  const own_block = 0u;"] : []),
     parts.length === 1 ? (texts[0] as string) : dealOut(parts, workgroupSize, lane?.argument ?? ""),
     "}",
   ];
@@ -275,15 +311,6 @@ function dealOut(parts: readonly KernelPart[], size: number, more: string): stri
     return index === parts.length - 1 ? `{ ${call} }` : `if (number < ${first}u) { ${call} }`;
   });
   return `  ${calls.join(" else ")}`;
-}
-
-/** A text in which the names that a part declares begin with a prefix. */
-function ownNames({ statements }: KernelPart, prefix: string, text: string): string {
-  if (prefix === "" || statements.declarations === undefined) return text;
-  const declared = new Set(
-    [...statements.declarations(1).matchAll(/^(?:var<\w+>|fn|const|struct) (\w+)/gm)].map(([, name]) => name as string),
-  );
-  return text.replace(/\b[A-Za-z]\w*\b/g, (name) => (declared.has(name) ? `${prefix}${name}` : name));
 }
 
 /** Spreads a number of workgroups over x and y so that no dimension exceeds the limit. */

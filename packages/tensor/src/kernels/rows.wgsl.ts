@@ -41,14 +41,7 @@ import {
   substitute,
   variableIndex,
 } from "../view";
-import {
-  bindingSlots,
-  bytesOf,
-  type KernelPart,
-  type KernelStatements,
-  type KernelTensors,
-  makeEmitter,
-} from "./kernel";
+import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter, type WorkgroupArray } from "./kernel";
 
 /** How the work of a cluster is spread over a workgroup. */
 interface Layout {
@@ -88,12 +81,11 @@ export function rowsKernel(cluster: Cluster, tensors: KernelTensors, target: Com
   const emitter = makeEmitter(tensors, slots, isVector);
   const drawing = new Drawing(emitter, cluster, tensors, layout, target);
   drawing.draw();
-  const declarations = drawing.declarations();
   return {
     label: labelOf(cluster, layout),
     slots,
     vectors: slots.map((slot) => isVector(slot.tensors[0] as Tensor)),
-    statements: { ...emitter.statements(), ...declarations },
+    statements: { ...emitter.statements(), arrays: drawing.arrays(), isDivisible: layout.isDivisible },
     workgroupSize: layout.lanes * layout.elements,
     workgroups: drawing.workgroups,
     flops: cluster.members.reduce((sum, member) => sum + cluster.size * sizeOf(loopExtents(member)), 0),
@@ -326,6 +318,10 @@ class Drawing {
     return this.#layout.vectors === "space" ? this.#cluster.size / 4 : this.#cluster.size;
   }
 
+  get #block(): string {
+    return this.#layout.isDivisible ? "[own_block]" : "";
+  }
+
   /** Lanes whose results are combined in the second round; 1 if there is only one round. */
   get #heads(): number {
     const { lanes } = this.#layout;
@@ -538,24 +534,24 @@ class Drawing {
     });
     for (const { accumulator, value, place } of entries) {
       const own = this.#withinLane(accumulator);
-      emitter.line(`lanes_${value}[block][local] = ${own.value};`);
-      if (place !== undefined) emitter.line(`lanes_${place}[block][local] = ${own.place};`);
+      emitter.line(`lanes_${value}${this.#block}[local] = ${own.value};`);
+      if (place !== undefined) emitter.line(`lanes_${place}${this.#block}[local] = ${own.place};`);
     }
     emitter.line("workgroupBarrier();");
     const read =
       (level: "lanes" | "heads", entry: (typeof entries)[0], at: (part: string) => string) =>
       (part: string): Shared => ({
-        value: `${level}_${entry.value}[block][${at(part)}]`,
-        ...(entry.place !== undefined && { place: `${level}_${entry.place}[block][${at(part)}]` }),
+        value: `${level}_${entry.value}${this.#block}[${at(part)}]`,
+        ...(entry.place !== undefined && { place: `${level}_${entry.place}${this.#block}[${at(part)}]` }),
       });
     if (heads > 1) {
       emitter.block(`if (worker < ${heads}) {`, () => {
         for (const entry of entries) {
           const lane = read("lanes", entry, (part) => this.#laneAt(`worker + ${times(part, heads)}`));
           const head = this.#combineAll(entry.accumulator, lanes / heads, lane);
-          emitter.line(`heads_${entry.value}[block][${this.#headAt("worker")}] = ${head.value};`);
+          emitter.line(`heads_${entry.value}${this.#block}[${this.#headAt("worker")}] = ${head.value};`);
           if (entry.place !== undefined) {
-            emitter.line(`heads_${entry.place}[block][${this.#headAt("worker")}] = ${head.place};`);
+            emitter.line(`heads_${entry.place}${this.#block}[${this.#headAt("worker")}] = ${head.place};`);
           }
         }
       });
@@ -648,10 +644,10 @@ class Drawing {
     });
   }
 
-  /** The arrays in workgroup memory, one for every block. */
-  declarations(): Pick<KernelStatements, "declarations" | "workgroupBytes" | "isDivisible"> {
-    const { lanes, elements, isDivisible } = this.#layout;
-    const arrays: { readonly name: string; readonly type: string; readonly length: number }[] = [];
+  /** The arrays in workgroup memory. */
+  arrays(): WorkgroupArray[] {
+    const { lanes, elements } = this.#layout;
+    const arrays: WorkgroupArray[] = [];
     for (const [type, count] of this.#arrays) {
       for (let index = 0; index < count; index++) {
         const name = `${type.replace(/\W/g, "")}_${index}`;
@@ -659,14 +655,7 @@ class Drawing {
         if (this.#heads > 1) arrays.push({ name: `heads_${name}`, type, length: this.#heads * elements });
       }
     }
-    return {
-      declarations: (blocks) =>
-        arrays
-          .map(({ name, type, length }) => `var<workgroup> ${name}: array<array<${type}, ${length}>, ${blocks}>;`)
-          .join("\n"),
-      workgroupBytes: arrays.reduce((sum, { type, length }) => sum + length * (type.startsWith("vec4") ? 16 : 4), 0),
-      isDivisible,
-    };
+    return arrays;
   }
 }
 

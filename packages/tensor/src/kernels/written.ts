@@ -36,7 +36,7 @@ export function writtenKernel(cluster: Cluster, tensors: KernelTensors, target: 
       functions: written.functions ?? [],
       vectorFunctions: [],
       ...(declarations !== undefined && {
-        declarations: () => (typeof declarations === "string" ? declarations : declarations(names)),
+        declarations: typeof declarations === "string" ? declarations : declarations(names),
       }),
     },
     workgroupSize: written.workgroupSize,

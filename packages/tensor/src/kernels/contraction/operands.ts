@@ -18,6 +18,7 @@ import {
   scaleIndex,
   variableIndex,
 } from "../../view";
+import type { WorkgroupArray } from "../kernel";
 import type { ContractionProblem, OperandVectors } from "./variants";
 
 /** An operand of a contraction: the left one, whose free coordinates are rows of the result, or the right one. */
@@ -71,10 +72,8 @@ export interface Drawing {
   readonly workgroups: number;
   /** Results are stored four neighbours of a row at a time. */
   readonly storesVectors: boolean;
-  /** Workgroup variables. */
-  readonly declarations?: string;
-  /** Bytes of workgroup memory among them. */
-  readonly workgroupBytes?: number;
+  /** Arrays in workgroup memory. */
+  readonly arrays?: readonly WorkgroupArray[];
   readonly draw: (emitter: Emitter, cluster: Cluster) => void;
 }
 

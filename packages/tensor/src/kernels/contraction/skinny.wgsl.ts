@@ -73,8 +73,7 @@ export function skinnyDrawing(contraction: Contraction, { isStored }: KernelTens
     workgroupSize: invocations,
     workgroups: Math.ceil(longExtent / tile) * contraction.batch,
     storesVectors: false,
-    declarations: `var<workgroup> parts: array<${type}, ${partials * invocations}>;`,
-    workgroupBytes: 4 * partials * invocations,
+    arrays: [{ name: "parts", type, length: partials * invocations }],
     draw: (emitter, cluster) => draw(emitter, cluster, plan),
   };
 }

@@ -104,13 +104,11 @@ export function workgroupDrawing(
     workgroupSize: plan.invocations,
     workgroups: tilesPerRow * tilesPerColumn * contraction.batch,
     storesVectors: contraction.columns % 4 === 0,
-    declarations: [plan.a, plan.b]
-      .map(
-        ({ side, layout, type }) =>
-          `var<workgroup> tile_${side}: array<vec4<${type}>, ${layout.rows * layout.stride}>;`,
-      )
-      .join("\n"),
-    workgroupBytes: [plan.a, plan.b].reduce((sum, { layout }) => sum + 16 * layout.rows * layout.stride, 0),
+    arrays: [plan.a, plan.b].map(({ side, layout, type }) => ({
+      name: `tile_${side}`,
+      type: `vec4<${type}>`,
+      length: layout.rows * layout.stride,
+    })),
     draw: (emitter, cluster) => draw(emitter, cluster, plan),
   };
 }
