@@ -303,6 +303,24 @@ describe("functions of bits", () => {
   });
 });
 
+it("builtins that CPU adapters use as they are round correctly there", async ({ skip }) => {
+  if (!device.adapter.isSoftware) skip("a GPU computes here");
+  const draw = seededDraw(11);
+  const numbers = Float32Array.from({ length: 4096 }, (_, i) => special[i] ?? 2 ** draw.uniform(-126, 127));
+  const result = await run({
+    body: "out[id.x] = bitcast<u32>(sqrt(number(id.x)));",
+    words: new Uint32Array(numbers.buffer),
+    outputs: numbers.length,
+    invocations: [numbers.length, 1],
+  });
+  expect(mathSource(["sqrt_accurate"], [], true)).toContain("return sqrt(x);");
+  for (const [i, root] of new Float32Array(result).entries()) {
+    const exact = Math.fround(Math.sqrt(numbers[i] as number));
+    // Subnormal numbers may be taken as 0.
+    if (Math.abs(numbers[i] as number) >= smallestNormal || numbers[i] === 0) expect(root).toBe(exact);
+  }
+});
+
 describe("the source of functions", () => {
   it("has what is needed once, in order", () => {
     const source = mathSource(["tanh_accurate", "exp_accurate"], ["exp_accurate", "sigmoid_accurate"]);

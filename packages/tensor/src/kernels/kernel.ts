@@ -252,7 +252,7 @@ export function assemble(parts: readonly KernelPart[], target: CompileTarget): K
         `@group(0) @binding(${index}) var<storage, ${slot.access}> ${nameOf(index, slot.access)}: array<${type}>;`,
     ),
     ...(opaque ? ["fn opaque_bits(bits: u32) -> f32 { return bitcast<f32>(bits ^ runtime.zero); }"] : []),
-    mathSource(functions, vectorFunctions),
+    mathSource(functions, vectorFunctions, target.isSoftware),
     own,
     ...(parts.length === 1
       ? []

@@ -25,6 +25,8 @@ interface MathFunction {
   readonly code: string;
   /** Functions it calls. */
   readonly needs: readonly string[];
+  /** The builtin that rounds correctly where the adapter computes on the CPU: there it is one instruction. */
+  readonly exactOnCpu?: string;
 }
 
 /** Nested multiply-adds, highest power first. */
@@ -343,6 +345,7 @@ fn sqrt_accurate(x: f32) -> f32 {
   return bits_where(bits >= 0x7f800000u && bits != 0x80000000u, special, select(corrected, 0.0, x == 0.0));
 }`,
     needs: ["opaque_f32", "bits_where"],
+    exactOnCpu: "sqrt",
   },
 
   /** 1 / sqrt(x), 1.5 ulp; infinite at 0, NaN below. One Newton step on the builtin, to which the contract allows 2 ulp. */
@@ -555,13 +558,13 @@ fn swap_or_not(k0: u32, k1: u32, position: u32, count: u32) -> u32 {
 };
 
 /** The functions named, and those they need, each after those it needs. */
-function inOrder(names: Iterable<string>): string[] {
-  const order = new Set<string>();
+function inOrder(names: Iterable<string>, functionFor: (name: string) => MathFunction): [string, MathFunction][] {
+  const order = new Map<string, MathFunction>();
   const visit = (name: string): void => {
     if (order.has(name)) return;
-    const { needs } = functionNamed(name);
-    needs.forEach(visit);
-    order.add(name);
+    const own = functionFor(name);
+    own.needs.forEach(visit);
+    order.set(name, own);
   };
   for (const name of names) visit(name);
   return [...order];
@@ -592,17 +595,26 @@ fn ${name}_x4(${list.map(([own, type]) => `${own}: vec4<${type}>`).join(", ")}) 
 }`;
 }
 
+/** What a function is made of on CPU adapters: where a builtin is exact, that. */
+function onCpu(name: string): MathFunction {
+  const own = functionNamed(name);
+  if (own.exactOnCpu === undefined) return own;
+  return { code: `\nfn ${name}(x: f32) -> f32 { return ${own.exactOnCpu}(x); }`, needs: [] };
+}
+
 /**
  * WGSL of the functions and of all that they need, each once.
  *
  * @param names Functions called with scalars.
  * @param width4 Functions called as `NAME_x4` with vectors of four.
+ * @param isCpu Does the adapter compute on the CPU?
  */
-export function mathSource(names: Iterable<string>, width4: Iterable<string>): string {
+export function mathSource(names: Iterable<string>, width4: Iterable<string>, isCpu = false): string {
   const wide = [...width4];
-  const scalar = inOrder([...names, ...wide]).map((name) => functionNamed(name).code);
+  const scalar = inOrder([...names, ...wide], isCpu ? onCpu : functionNamed).map(([, { code }]) => code);
   return [...scalar, ...[...new Set(wide)].map(laneWise)].join("\n").trimStart();
 }
 
 /** Do the functions read `runtime.zero`, which the kernel has to declare then? */
-export const needsRuntime = (names: Iterable<string>): boolean => inOrder(names).includes("opaque_f32");
+export const needsRuntime = (names: Iterable<string>): boolean =>
+  inOrder(names, functionNamed).some(([name]) => name === "opaque_f32");
