@@ -142,3 +142,17 @@ describe("fused attention and its gradients are those of the float64 reference",
     slow,
   );
 });
+
+it(
+  "repeats bit for bit, in long sequences too, with gradients",
+  async () => {
+    const run = async () => {
+      const { outputs } = build({ leading: [1], queries: 200, keys: 330, features: 16, causal: true }, "fused");
+      await evaluate(outputs);
+      return Promise.all(outputs.map((output) => output.data()));
+    };
+    expect(await run()).toEqual(await run());
+    await check({ leading: [1], queries: 200, keys: 330, features: 16, causal: true });
+  },
+  slow,
+);
