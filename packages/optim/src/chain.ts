@@ -29,15 +29,15 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
     rules,
     rules.map((rule) => rule.name),
   );
+  const own = (buffers: TensorTree, index: number) => (buffers as readonly TensorTree[])[index] as TensorTree;
   const averaging = rules.findLastIndex((rule) => rule.evalParams !== undefined);
   const evaluation: Pick<Rule, "evalParams"> =
     averaging < 0
       ? {}
       : {
           evalParams: (buffers, context) => {
-            const own = (buffers as readonly TensorTree[])[averaging];
             const { evalParams } = rules[averaging] as Rule;
-            return evalParams?.(own, scoped(context, averaging)) ?? context.params;
+            return evalParams?.(own(buffers, averaging), scoped(context, averaging)) ?? context.params;
           },
         };
   return {
@@ -48,15 +48,23 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
     update(gradients, buffers, context) {
       let updates = gradients;
       const next = rules.map((rule, index) => {
-        const own = (buffers as readonly TensorTree[])[index];
-        const [changed, state] = rule.update(updates, own, scoped(context, index));
+        const [changed, state] = rule.update(updates, own(buffers, index), scoped(context, index));
         updates = changed;
         return state;
       });
       return [updates, next];
     },
     ...evaluation,
+    ...uniteRefreshes(rules),
+    quantities: (buffers) =>
+      Object.assign({}, ...rules.map((rule, index) => rule.quantities?.(own(buffers, index)) ?? {})),
   };
+}
+
+/** Due whenever one of the rules is. */
+export function uniteRefreshes(rules: readonly Rule[]): Pick<Rule, "refreshesAt"> {
+  if (rules.every((rule) => rule.refreshesAt === undefined)) return {};
+  return { refreshesAt: (step) => rules.some((rule) => rule.refreshesAt?.(step)) };
 }
 
 /** Everything that any of the rules needs. */
@@ -81,7 +89,7 @@ export function uniteConstants(rules: readonly Rule[], prefixes: readonly string
   );
   const scoped = <C extends EvalContext>(context: C, index: number): C => ({
     ...context,
-    constant: (name) => context.constant(nameOf(name, index)),
+    constant: (name, step) => context.constant(nameOf(name, index), step),
   });
   return { constants, scoped };
 }

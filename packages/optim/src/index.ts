@@ -17,7 +17,7 @@ export type {
   SearchSpace,
   ValuesOf,
 } from "./hyperparameter";
-export { defineOptimizer, type OptimizerRecord } from "./optimizer-record";
+export { defineOptimizer, type OptimizerFamily, type OptimizerRecord } from "./optimizer-record";
 export { optimizers } from "./registry";
 export {
   type CosineRestartsOptions,
@@ -55,16 +55,21 @@ export {
   mapTensors,
   type ParameterInfo,
   type ParameterPredicate,
+  type ParameterRole,
   type TensorTree,
   treeNorm,
   treeSquaredNorm,
+  withRoles,
 } from "./tensors";
 export {
+  contextAt,
   type EvalContext,
   type Extra,
   evalParams,
   type GradientTransformation,
+  type Need,
   type OptimizerState,
+  quantities,
   type Rule,
   type RuleDefinition,
   setHyperparameters,

@@ -21,7 +21,12 @@ export interface ParameterInfo {
   /** Keys from the root: `["conv1", "kernel"]`. */
   readonly path: TreePath;
   readonly shape: readonly number[];
+  /** What it is in its layer, by the names that layers give; a model knows better ({@link withRoles}). */
+  readonly role: ParameterRole;
 }
+
+/** What a parameter is in its layer. */
+export type ParameterRole = "weight" | "bias" | "norm" | "embedding" | "head";
 
 /** Decides for one parameter. */
 export type ParameterPredicate = (parameter: ParameterInfo) => boolean;
@@ -29,7 +34,46 @@ export type ParameterPredicate = (parameter: ParameterInfo) => boolean;
 /** What is known about the parameters of a tree, in the order of its leaves. */
 export function describeParameters(params: TensorTree): ParameterInfo[] {
   const { leaves, paths } = treeFlatten<Tensor>(params);
-  return leaves.map(({ shape }, index) => ({ path: paths[index] as TreePath, shape }));
+  const known = new Set(paths.map((path) => path.join("/")));
+  return leaves.map(({ shape }, index) => {
+    const path = paths[index] as TreePath;
+    const sibling = (name: string) => known.has([...path.slice(0, -1), name].join("/"));
+    return { path, shape, role: roleOf(path, shape, sibling) };
+  });
+}
+
+/** The convention of packages/nn: `kernel` and `bias`, `scale` and `bias` of norms, `table`; else by rank. */
+function roleOf(
+  path: TreePath,
+  { length: rank }: readonly number[],
+  sibling: (name: string) => boolean,
+): ParameterRole {
+  const name = String(path.at(-1) ?? "");
+  if (name === "scale" || (name === "bias" && sibling("scale"))) return "norm";
+  if (name === "table") return "embedding";
+  if (name === "bias" || rank <= 1) return "bias";
+  return String(path.at(-2)) === "head" ? "head" : "weight";
+}
+
+/**
+ * A predicate or labeller that is told the roles that a model knows of its parameters.
+ *
+ * @param roles A tree like the parameters, as `model.roles(params)` gives it.
+ * @throws ArgumentError for a parameter that the tree lacks.
+ * @example partition({ matrix: muon(), rest: adamw() }, withRoles(roles, ({ role }) => (role === "weight" ? "matrix" : "rest")))
+ */
+export function withRoles<T>(roles: unknown, decide: (parameter: ParameterInfo) => T): (parameter: ParameterInfo) => T {
+  const { leaves, paths } = treeFlatten<ParameterRole>(roles as never);
+  const byPath = new Map(paths.map((path, index) => [path.join("/"), leaves[index] as ParameterRole]));
+  return (parameter) => {
+    const role = byPath.get(parameter.path.join("/"));
+    if (role === undefined) {
+      throw new ArgumentError(
+        `withRoles: there is no role for ${parameter.path.join(".")}. Give the roles of the same model as the parameters.`,
+      );
+    }
+    return decide({ ...parameter, role });
+  };
 }
 
 /** Zeros like every tensor, f32. */

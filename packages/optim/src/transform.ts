@@ -1,12 +1,28 @@
 import { ArgumentError, nearestName, type Tensor, tensor, where } from "@thalweg/tensor";
-import { type Constant, checkRange } from "./constant";
+import { type Constant, checkRange, numbersOf, packNumbers } from "./constant";
 import { mapTensors, type TensorTree } from "./tensors";
 
-/** What an update may use besides gradient and parameters. */
+/** What an update may use besides gradient and parameters. Functions are called only by rules that need them. */
 export interface Extra {
   /** The loss at the parameters: scalar. */
   readonly loss?: Tensor;
+  /** Loss and gradient at other parameters, for the same batch and the same random numbers. */
+  readonly valueAndGrad?: (params: TensorTree) => readonly [loss: Tensor, gradients: TensorTree];
+  /** An estimate of the diagonal of the Hessian or of the Gauss-Newton matrix at the parameters: a tree like them. */
+  readonly curvatureDiagonal?: () => TensorTree;
+  /** The gradients of the examples: a tree of tensors `[examples, …]`. */
+  readonly perSample?: () => TensorTree;
+  /**
+   * `false` promises that this update does nothing rare and expensive, such as the roots of a preconditioner, so that the
+   * program is compiled without it: what {@link GradientTransformation.refreshesAt} says of the step. A loop compiles two
+   * programs, and most steps run the one without. Otherwise, and if left out, every update does the work, and the device
+   * decides by the step whether it is kept.
+   */
+  readonly refresh?: boolean;
 }
+
+/** What a rule can ask of `extra`. */
+export type Need = Exclude<keyof Extra, "refresh">;
 
 /**
  * State of a transformation: a tree of tensors, so that it can be donated, saved and restored like parameters. (A type
@@ -26,13 +42,22 @@ export interface UpdateContext {
   readonly params: TensorTree;
   /** The index of this update, 0, 1, …: u32 scalar. */
   readonly step: Tensor;
-  /** The numbers of a hyperparameter, f32 scalars on the device, as {@link Constant.derive} ordered them. */
-  readonly constant: (name: string) => readonly Tensor[];
+  /**
+   * The numbers of a hyperparameter, f32 scalars on the device, as {@link Constant.derive} ordered them.
+   *
+   * @param step At which a schedule is evaluated; default: that of the context.
+   */
+  readonly constant: (name: string, step?: Tensor) => readonly Tensor[];
   readonly extra: Extra;
 }
 
 /** What a rule sees when the model is evaluated. */
 export type EvalContext = Omit<UpdateContext, "extra">;
+
+/** The context of a rule whose updates are counted otherwise than the calls. @param step u32 scalar. */
+export function contextAt<C extends EvalContext>(context: C, step: Tensor): C {
+  return { ...context, step, constant: (name, at = step) => context.constant(name, at) };
+}
 
 /** A rule without step counter and hyperparameters of its own: what combinators combine. */
 export interface Rule<B extends TensorTree = TensorTree> {
@@ -40,13 +65,17 @@ export interface Rule<B extends TensorTree = TensorTree> {
   readonly name: string;
   readonly constants: readonly Constant[];
   /** What `extra` has to hold. */
-  readonly needs: readonly (keyof Extra)[];
+  readonly needs: readonly Need[];
   /** @param params f32. */
   init(params: TensorTree): B;
   /** @param gradients f32, or the updates of the rule before. */
   update(gradients: TensorTree, buffers: B, context: UpdateContext): readonly [updates: TensorTree, buffers: B];
   /** The parameters to evaluate the model at, for methods that average; `context.step` counts the updates done. */
   evalParams?(buffers: B, context: EvalContext): TensorTree;
+  /** Whether the update of index `step` = 0, 1, … does its rare expensive part; a rule without has none. */
+  refreshesAt?(step: number): boolean;
+  /** Scalars worth watching that the rule found itself, by name. */
+  quantities?(buffers: B): Readonly<Record<string, Tensor>>;
 }
 
 /**
@@ -62,6 +91,8 @@ export interface GradientTransformation {
   readonly rule: Rule;
   /** The state before the first update. */
   init(params: unknown): OptimizerState;
+  /** What {@link Extra.refresh} is to be in the update of index `step` = 0, 1, …: a number of the host. */
+  refreshesAt(step: number): boolean;
   /**
    * One update.
    *
@@ -80,10 +111,12 @@ export interface GradientTransformation {
 export interface RuleDefinition<B extends TensorTree> {
   readonly name: string;
   readonly constants?: readonly Constant[];
-  readonly needs?: readonly (keyof Extra)[];
+  readonly needs?: readonly Need[];
   readonly init?: (params: TensorTree) => B;
   readonly update: Rule<B>["update"];
   readonly evalParams?: (buffers: B, context: EvalContext) => TensorTree;
+  readonly refreshesAt?: (step: number) => boolean;
+  readonly quantities?: (buffers: B) => Readonly<Record<string, Tensor>>;
 }
 
 /**
@@ -103,13 +136,15 @@ export function transformation<B extends TensorTree = null>(definition: RuleDefi
 /** Adds the step counter and the hyperparameters to a rule. */
 export function withState(rule: Rule): GradientTransformation {
   const { name, constants, needs } = rule;
+  const numbers = packNumbers(constants);
   return {
     rule,
     init: (params) => ({
       step: tensor(Uint32Array.of(0), { shape: [] }),
-      hyperparameters: constants.length === 0 ? null : tensor(packed(constants)),
+      hyperparameters: numbers.length === 0 ? null : tensor(Float32Array.from(numbers)),
       buffers: rule.init(inFloat32(params as TensorTree)),
     }),
+    refreshesAt: (step) => rule.refreshesAt?.(step) ?? false,
     update: (gradients, state, params, extra = {}) => {
       const missing = needs.find((need) => extra[need] === undefined);
       if (missing !== undefined) {
@@ -119,7 +154,7 @@ export function withState(rule: Rule): GradientTransformation {
       const context = {
         params: inFloat32(params as TensorTree),
         step,
-        constant: unpack(constants, hyperparameters),
+        constant: unpack(constants, hyperparameters, step),
         extra,
       };
       const [updates, buffers] = rule.update(inFloat32(gradients as TensorTree), state.buffers, context);
@@ -137,34 +172,45 @@ export function evalParams<P>({ rule }: GradientTransformation, state: Optimizer
   if (rule.evalParams === undefined) return params;
   const { step, hyperparameters, buffers } = state;
   const own = params as TensorTree;
-  const constant = unpack(rule.constants, hyperparameters);
+  const constant = unpack(rule.constants, hyperparameters, step);
   const point = rule.evalParams(buffers, { params: inFloat32(own), step, constant });
   return mapTensors((x, like) => x.cast(like.dtype), point, own) as P;
 }
 
 const inFloat32 = (tree: TensorTree): TensorTree => mapTensors((x) => x.cast("f32"), tree);
 
-const packed = (constants: readonly Constant[]): Float32Array =>
-  Float32Array.from(constants.flatMap(({ value, derive }) => derive(value)));
-
 /** Reads hyperparameters by name from the vector in the state. */
-function unpack(constants: readonly Constant[], vector: Tensor | null): UpdateContext["constant"] {
-  const found = new Map<string, readonly Tensor[]>();
+function unpack(constants: readonly Constant[], vector: Tensor | null, now: Tensor): UpdateContext["constant"] {
+  const scalars = new Map<string, readonly Tensor[]>();
   let offset = 0;
-  for (const { name, value, derive } of constants) {
+  for (const { name, value, derive } of numbersOf(constants)) {
     const start = offset;
     offset += derive(value).length;
     const positions = Array.from({ length: offset - start }, (_, index) => start + index);
-    found.set(
+    scalars.set(
       name,
       positions.map((position) => (vector as Tensor).slice([position], [position + 1]).reshape([])),
     );
   }
-  return (name) => {
-    const scalars = found.get(name);
-    if (scalars === undefined) throw unknownName("hyperparameter", name, [...found.keys()]);
-    return scalars;
+  const byName = new Map(constants.map((own) => [own.name, own]));
+  return (name, step = now) => {
+    const own = byName.get(name);
+    if (own === undefined) throw unknownName("hyperparameter", name, [...byName.keys()]);
+    const { value, deriveOnDevice } = own;
+    if (typeof value === "number") return scalars.get(name) as readonly Tensor[];
+    const { evaluate } = value;
+    const part = (inner: string) => scalars.get(`${name}.${inner}`)?.[0] as Tensor;
+    return deriveOnDevice(evaluate === undefined ? value(step) : evaluate(step, part));
   };
+}
+
+/**
+ * What an optimizer found by itself, by name, such as the learning rate that a rate-free method estimates: f32 scalars.
+ *
+ * @example const { distance } = quantities(optimizer, state);
+ */
+export function quantities({ rule }: GradientTransformation, { buffers }: OptimizerState): Record<string, Tensor> {
+  return { ...rule.quantities?.(buffers) };
 }
 
 /**
@@ -180,14 +226,15 @@ export function setHyperparameters(
   values: Readonly<Record<string, number>>,
 ): OptimizerState {
   const { constants, name: owner } = optimizer.rule;
-  const names = constants.map(({ name }) => name);
+  const all = numbersOf(constants);
+  const names = all.map(({ name }) => name);
   for (const name of Object.keys(values)) {
     if (!names.includes(name)) throw unknownName(`hyperparameter of ${owner}`, name, names);
   }
   if (state.hyperparameters === null) return state;
   const isSet: boolean[] = [];
   const numbers: number[] = [];
-  for (const { name, value, range, derive } of constants) {
+  for (const { name, value, range, derive } of all) {
     const chosen = Object.hasOwn(values, name) ? (values[name] as number) : value;
     checkRange(`${owner}: ${name}`, chosen, range);
     for (const number of derive(chosen)) {

@@ -1,4 +1,4 @@
-import { grad } from "@thalweg/autograd";
+import { valueAndGrad } from "@thalweg/autograd";
 import { ArgumentError, type Tensor, tensor } from "@thalweg/tensor";
 import type { OracleFile } from "../../../test/oracles";
 import type { TensorTree } from "../src/index";
@@ -25,8 +25,17 @@ export interface Problem {
   readonly steps: number;
   /** Inputs of step t = 0, 1, … that are not the same in every step. */
   readonly inputs: (step: number) => OracleTree;
-  /** The gradient at the parameters, from the inputs of the step. */
-  readonly gradient: (params: Record<string, Tensor>, inputs: Record<string, Tensor>) => TensorTree;
+  /** Absent where the inputs are the gradients. */
+  readonly loss?: (params: Record<string, Tensor>) => Tensor;
+}
+
+/** Loss, if there is one, and gradient at some parameters, from the inputs of the step. */
+export function lossAndGradient(
+  { loss }: Problem,
+  params: Record<string, Tensor>,
+  inputs: Record<string, Tensor>,
+): readonly [Tensor | undefined, TensorTree] {
+  return loss === undefined ? [undefined, inputs] : valueAndGrad(loss)(params);
 }
 
 interface ProblemData {
@@ -43,13 +52,17 @@ export function readProblems(files: readonly OracleFile[]): Readonly<Record<stri
   return Object.fromEntries(Object.entries(data).map(([name, own]) => [name, problemOf(own)]));
 }
 
+/** Curvature diagonals by name, one per ten steps. */
+export function readExtras(files: readonly OracleFile[]): Readonly<Record<string, readonly OracleTree[]>> {
+  return (files[0]?.content.extras ?? {}) as Readonly<Record<string, readonly OracleTree[]>>;
+}
+
 function problemOf(data: ProblemData): Problem {
   const { params, steps, gradients } = data;
   if (gradients !== undefined) {
-    return { params, steps, inputs: (step) => gradients[step] as OracleTree, gradient: (_, inputs) => inputs };
+    return { params, steps, inputs: (step) => gradients[step] as OracleTree };
   }
-  const loss = lossOf(data);
-  return { params, steps, inputs: () => ({}), gradient: (point) => grad(loss)(point) };
+  return { params, steps, inputs: () => ({}), loss: lossOf(data) };
 }
 
 function lossOf(data: ProblemData): (params: Record<string, Tensor>) => Tensor {

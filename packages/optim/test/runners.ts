@@ -1,5 +1,6 @@
 import { compile, init, placeholder, type Tensor, treeFlatten, treeLeaves, treeMap } from "@thalweg/tensor";
 import { evaluateReference, type NdArray } from "@thalweg/tensor/testing";
+import { packNumbers } from "../src/constant";
 import type { GradientTransformation, OptimizerState } from "../src/index";
 
 /** Everything a step changes. */
@@ -8,14 +9,18 @@ export interface StepState<P> {
   readonly optimizer: OptimizerState;
 }
 
-/** One step from a state and its inputs. */
-export type Step<P, I, R> = (state: StepState<P>, inputs: I) => readonly [StepState<P>, R];
+/** One step from a state and its inputs. @param refresh See {@link Extra.refresh}. */
+export type Step<P, I, R> = (state: StepState<P>, inputs: I, refresh: boolean) => readonly [StepState<P>, R];
 
 /** What a runner hands back: after every step the parameters and results, leaf by leaf. */
 export interface Trace {
   readonly params: readonly (readonly ArrayLike<number>[])[];
   readonly results: readonly (readonly ArrayLike<number>[])[];
+  /** Of the results, with dots: `scalars.d`. */
+  readonly paths: readonly string[];
 }
+
+const pathsOf = (tree: unknown) => treeFlatten<Tensor>(tree).paths.map((path) => path.join("."));
 
 /** Runs steps in float64. Hyperparameters are not rounded to f32 either. */
 export function runReference<P, I, R>(
@@ -28,13 +33,18 @@ export function runReference<P, I, R>(
   const [first] = inputs;
   const blank = <T>(tree: T): T => treeMap((x: Tensor) => placeholder(x.shape, x.dtype), tree) as T;
   const [stateSlots, inputSlots] = [blank(start), blank(first as I)];
-  const [next, result] = step(stateSlots, inputSlots);
+  // One graph for all steps, so that it decides itself when to refresh.
+  const [next, result] = step(stateSlots, inputSlots, true);
   const [slots, outputs] = [treeLeaves<Tensor>(stateSlots), treeLeaves<Tensor>(next)];
   let values = evaluateReference(treeLeaves<Tensor>(start));
   const { hyperparameters } = stateSlots.optimizer;
-  const exact = Float64Array.from(optimizer.rule.constants.flatMap(({ value, derive }) => derive(value)));
+  const exact = Float64Array.from(packNumbers(optimizer.rule.constants));
   values = values.map((own, index) => (slots[index] === hyperparameters ? { ...own, values: exact } : own));
-  const trace: { params: Float64Array[][]; results: Float64Array[][] } = { params: [], results: [] };
+  const trace: { params: Float64Array[][]; results: Float64Array[][]; paths: string[] } = {
+    params: [],
+    results: [],
+    paths: pathsOf(result),
+  };
   const count = treeLeaves(params).length;
   const results = treeLeaves<Tensor>(result);
   for (const input of inputs) {
@@ -50,7 +60,7 @@ export function runReference<P, I, R>(
   return trace;
 }
 
-/** Runs steps as one compiled program with donated state. */
+/** Runs steps as a compiled program with donated state, or two of them for optimizers that refresh. */
 export async function runOnDevice<P, I, R>(
   optimizer: GradientTransformation,
   step: Step<P, I, R>,
@@ -61,16 +71,16 @@ export async function runOnDevice<P, I, R>(
   // Copies, so that what a test holds is not donated.
   const copy = treeMap((x: Tensor) => x.add(0), params) as P;
   const program = compile(
-    (state: StepState<P>, input: I) => {
-      const [next, result] = step(state, input);
+    (state: StepState<P>, input: I, refresh: boolean) => {
+      const [next, result] = step(state, input, refresh);
       return [next, treeMap((x: Tensor) => x.add(0), next.params) as P, result] as const;
     },
     { donate: [0] },
   );
   let state: StepState<P> = { params: copy, optimizer: optimizer.init(params) };
   const seen: [P, R][] = [];
-  for (const input of inputs) {
-    const [next, after, result] = program(state, input);
+  for (const [index, input] of inputs.entries()) {
+    const [next, after, result] = program(state, input, optimizer.refreshesAt(index));
     state = next;
     seen.push([after, result]);
   }
@@ -78,6 +88,7 @@ export async function runOnDevice<P, I, R>(
   const trace = {
     params: await Promise.all(seen.map(([own]) => read(own))),
     results: await Promise.all(seen.map(([, own]) => read(own))),
+    paths: pathsOf(seen[0]?.[1]),
   };
   program.dispose();
   return trace;

@@ -18,6 +18,7 @@ it("the package exports these names", () => {
       "clipByValue",
       "constant",
       "constantSchedule",
+      "contextAt",
       "cosine",
       "cosineRestarts",
       "cyclic",
@@ -43,6 +44,7 @@ it("the package exports these names", () => {
       "partition",
       "piecewiseConstant",
       "polynomial",
+      "quantities",
       "rmsprop",
       "scale",
       "scaleByAdam",
@@ -58,6 +60,7 @@ it("the package exports these names", () => {
       "treeNorm",
       "treeSquaredNorm",
       "warmupConstant",
+      "withRoles",
     ]
   `);
 });

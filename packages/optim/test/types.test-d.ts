@@ -35,8 +35,9 @@ test("options are those of the record", () => {
   rmsprop({ centered: true, decayMask: "all" });
   // @ts-expect-error there is no such option
   sgd({ momentum: 0.9 });
-  // @ts-expect-error a schedule is for learning rates
-  adam({ beta1: cosine({ peak: 1, totalSteps: 10 }) });
+  adam({ beta1: cosine({ peak: 0.9, totalSteps: 10 }) });
+  // @ts-expect-error only the initial state depends on it
+  rmsprop({ initialAccumulator: cosine({ peak: 1, totalSteps: 10 }) });
   // @ts-expect-error the choices are known
   adam({ decayMask: "vectors" });
   // @ts-expect-error the peak is required

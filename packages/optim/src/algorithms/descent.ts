@@ -7,7 +7,7 @@ import { scaleByLearningRate } from "../transforms/scale";
 /** What most methods share. */
 export interface DescentOptions {
   readonly learningRate: number | Schedule;
-  readonly weightDecay: number;
+  readonly weightDecay: number | Schedule;
   readonly decoupled: boolean;
   readonly decayMask: DecayMask;
 }

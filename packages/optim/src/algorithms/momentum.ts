@@ -9,12 +9,16 @@ export const momentumRecord = defineOptimizer({
   title: "Heavy ball",
   source: "Polyak, Some methods of speeding up the convergence of iteration methods",
   year: 1964,
+  family: "momentum",
+  tier: 1,
+  cost: "elementwise",
   hyperparameters: {
     learningRate: learningRate(1e-2),
     momentum: retained(0.9, "retained fraction of the velocity", momentumSpace),
     dampening: {
       type: "float",
       default: 0,
+      schedulable: true,
       min: 0,
       max: 1,
       description: "fraction of the gradient that is left out, except in the first step",

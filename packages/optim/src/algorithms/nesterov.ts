@@ -9,6 +9,9 @@ export const nesterovRecord = defineOptimizer({
   title: "Nesterov's accelerated gradient",
   source: "Nesterov, A method for solving the convex programming problem with convergence rate O(1/k²)",
   year: 1983,
+  family: "momentum",
+  tier: 1,
+  cost: "elementwise",
   hyperparameters: {
     learningRate: learningRate(1e-2),
     momentum: retained(0.9, "retained fraction of the velocity", momentumSpace),

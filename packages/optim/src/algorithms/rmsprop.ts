@@ -10,6 +10,9 @@ export const rmspropRecord = defineOptimizer({
   title: "RMSProp",
   source: "Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5",
   year: 2012,
+  family: "adaptive",
+  tier: 1,
+  cost: "elementwise",
   hyperparameters: {
     learningRate: learningRate(1e-2),
     decay: retained(0.99, "retained fraction of the average of squares", momentumSpace),
@@ -19,6 +22,7 @@ export const rmspropRecord = defineOptimizer({
     momentum: {
       type: "float",
       default: 0,
+      schedulable: true,
       min: 0,
       max: 1,
       open: "max",

@@ -20,11 +20,11 @@ export const learningRate = <const D extends number>(value: D) =>
 
 /** A retained fraction. */
 export const retained = <const D extends number>(value: D, description: string, tuning: SearchSpace) =>
-  ({ type: "float", default: value, tuning, description, ...fraction }) as const;
+  ({ type: "float", default: value, schedulable: true, tuning, description, ...fraction }) as const;
 
 /** The number that keeps a divisor away from 0. */
 export const epsilon = <const D extends number>(value: D, description: string) =>
-  ({ type: "float", default: value, description, ...nonNegative }) as const;
+  ({ type: "float", default: value, schedulable: true, description, ...nonNegative }) as const;
 
 /** An option that is off by default. */
 export const off = (description: string) => ({ type: "boolean", default: false, description }) as const;
@@ -35,6 +35,7 @@ export const weightDecay = <const D extends number, const C extends boolean>(val
     weightDecay: {
       type: "float",
       default: value,
+      schedulable: true,
       description: "factor of the weight decay; 0 leaves it out",
       ...nonNegative,
     },

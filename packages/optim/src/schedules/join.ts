@@ -18,7 +18,7 @@ export function join(schedules: readonly Schedule[], boundaries: readonly number
     checkSteps(`join: boundaries[${index}]`, boundary, index === 0 ? 0 : (boundaries[index - 1] as number));
   });
   const constants = schedules.flatMap(({ constants: own = [] }, index) =>
-    own.map((number): Constant => ({ ...number, name: `${index}.${number.name}` })),
+    own.map((number): Constant<number> => ({ ...number, name: `${index}.${number.name}` })),
   );
   const combine = (step: Tensor, value: (own: Schedule, index: number, step: Tensor) => Tensor): Tensor =>
     schedules.slice(1).reduce(

@@ -11,7 +11,7 @@ export type ScheduleNumbers<N extends string = string> = Readonly<Record<N, Tens
  */
 export interface Schedule {
   (step: Tensor): Tensor;
-  readonly constants?: readonly Constant[];
+  readonly constants?: readonly Constant<number>[];
   readonly evaluate?: (step: Tensor, numbers: (name: string) => Tensor) => Tensor;
 }
 

@@ -1,18 +1,19 @@
 import type { Tensor } from "@thalweg/tensor";
 import { constant, decayConstant, nonNegative } from "../constant";
+import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { biasCorrection, updateAverage } from "./average";
 
 export interface AdamScalingOptions {
   /** Retained fraction of the first moment, in [0, 1). */
-  readonly beta1: number;
+  readonly beta1: number | Schedule;
   /** Retained fraction of the second moment, in [0, 1). */
-  readonly beta2: number;
+  readonly beta2: number | Schedule;
   /** Added to the root of the second moment, at least 0. */
-  readonly epsilon: number;
+  readonly epsilon: number | Schedule;
   /** Added under the root, after the bias correction, at least 0. Default 0, which leaves it out. */
-  readonly epsilonRoot?: number;
+  readonly epsilonRoot?: number | Schedule;
   /** Adds `epsilon` to the root before the bias correction, as TensorFlow 1 does. Default false. */
   readonly epsilonHat?: boolean;
 }

@@ -1,6 +1,7 @@
 import type { Tensor } from "@thalweg/tensor";
 import { ArgumentError } from "@thalweg/tensor";
 import { constant, nonNegative } from "../constant";
+import type { Schedule } from "../schedules/schedule";
 import { describeParameters, mapTensors, type ParameterPredicate, type TensorTree } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
@@ -9,7 +10,7 @@ export type DecayMask = "matrices" | "all" | ParameterPredicate;
 
 export interface DecayOptions {
   /** The factor λ ≥ 0 of the parameters. */
-  readonly weightDecay: number;
+  readonly weightDecay: number | Schedule;
   /** Default `"matrices"`: biases, gains and other vectors do not decay. */
   readonly decayMask?: DecayMask;
 }
@@ -35,7 +36,7 @@ export function addDecayedWeights({ weightDecay, decayMask = "matrices" }: Decay
 }
 
 /** Weight decay as a link of a chain; no link without decay. */
-export function decayLinks(weightDecay: number, decayMask?: DecayMask): readonly GradientTransformation[] {
+export function decayLinks(weightDecay: number | Schedule, decayMask?: DecayMask): readonly GradientTransformation[] {
   if (weightDecay === 0) return [];
   return [addDecayedWeights(decayMask === undefined ? { weightDecay } : { weightDecay, decayMask })];
 }

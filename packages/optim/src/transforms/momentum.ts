@@ -1,13 +1,14 @@
 import type { Tensor } from "@thalweg/tensor";
 import { constant, decayConstant } from "../constant";
+import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
 export interface MomentumOptions {
   /** The retained fraction μ in [0, 1). */
-  readonly momentum: number;
+  readonly momentum: number | Schedule;
   /** Fraction in [0, 1] of the gradient that is left out, except in the first step. Default 0. */
-  readonly dampening?: number;
+  readonly dampening?: number | Schedule;
   /** Looks ahead along the new velocity. Default false. */
   readonly nesterov?: boolean;
 }

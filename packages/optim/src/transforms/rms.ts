@@ -1,14 +1,15 @@
 import type { Tensor } from "@thalweg/tensor";
 import { constant, decayConstant, nonNegative } from "../constant";
+import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { updateAverage } from "./average";
 
 export interface RmsScalingOptions {
   /** Retained fraction of the average of squares, in [0, 1). */
-  readonly decay: number;
+  readonly decay: number | Schedule;
   /** Added to the root, at least 0. */
-  readonly epsilon: number;
+  readonly epsilon: number | Schedule;
   /** Adds `epsilon` under the root instead. Default false. */
   readonly epsilonInRoot?: boolean;
   /** Subtracts the square of the average gradient: divides by the standard deviation. Default false. */

@@ -1,6 +1,6 @@
 import { checkSteps } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
-import { type GradientTransformation, withState } from "../transform";
+import { contextAt, type GradientTransformation, withState } from "../transform";
 
 /** State of {@link accumulate}. */
 interface Accumulation {
@@ -18,17 +18,18 @@ export function accumulate(
 ): GradientTransformation {
   checkSteps("accumulate: every", every, 1);
   const { rule } = inner;
-  const { evalParams } = rule;
+  const { evalParams, refreshesAt, quantities } = rule;
+  const own = (buffers: TensorTree) => buffers as unknown as Accumulation;
   return withState({
     ...rule,
     name: `accumulate ${rule.name}`,
     init: (params) => ({ sum: treeZeros(params), inner: rule.init(params) }),
     update(gradients, buffers, context) {
-      const old = buffers as unknown as Accumulation;
+      const old = own(buffers);
       const isLast = context.step.rem(every).equal(every - 1);
       const sum = mapTensors((s, g) => s.add(g), old.sum, gradients);
       const mean = mapTensors((s) => s.mul(1 / every), sum);
-      const [updates, next] = rule.update(mean, old.inner, { ...context, step: context.step.div(every) });
+      const [updates, next] = rule.update(mean, old.inner, contextAt(context, context.step.div(every)));
       const kept = {
         sum: mapTensors((s) => isLast.where(0, s), sum),
         inner: mapTensors((after, before) => isLast.where(after, before), next, old.inner),
@@ -36,8 +37,11 @@ export function accumulate(
       return [mapTensors((u) => isLast.where(u, 0), updates), kept];
     },
     ...(evalParams && {
-      evalParams: (buffers, context) =>
-        evalParams((buffers as unknown as Accumulation).inner, { ...context, step: context.step.div(every) }),
+      evalParams: (buffers, context) => evalParams(own(buffers).inner, contextAt(context, context.step.div(every))),
     }),
+    ...(refreshesAt && {
+      refreshesAt: (call) => (call + 1) % every === 0 && refreshesAt(Math.floor(call / every)),
+    }),
+    ...(quantities && { quantities: (buffers) => quantities(own(buffers).inner) }),
   });
 }

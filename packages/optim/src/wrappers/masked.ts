@@ -1,6 +1,6 @@
 import type { Tensor } from "@thalweg/tensor";
 import { ArgumentError, treeFlatten, treeUnflatten } from "@thalweg/tensor";
-import { uniteConstants, uniteNeeds } from "../chain";
+import { uniteConstants, uniteNeeds, uniteRefreshes } from "../chain";
 import { describeParameters, type ParameterInfo, type ParameterPredicate, type TensorTree } from "../tensors";
 import { type GradientTransformation, unknownName, withState } from "../transform";
 
@@ -53,7 +53,7 @@ export function masked(inner: GradientTransformation, predicate: ParameterPredic
 /**
  * Different transformations for different parameters.
  *
- * @param labeller The label of each parameter; it sees path and shape.
+ * @param labeller The label of each parameter; it sees path, shape and role.
  * @throws ArgumentError for a label without transformation, when it is used.
  * @example partition({ matrix: momentum(), vector: adam() }, ({ shape }) => (shape.length >= 2 ? "matrix" : "vector"))
  */
@@ -115,6 +115,11 @@ export function partition<L extends string>(
         return merge(points, chosen, context.params);
       },
     }),
+    ...uniteRefreshes(rules),
+    quantities(buffers) {
+      const states = buffers as Readonly<Record<L, TensorTree>>;
+      return Object.assign({}, ...rules.map((rule, index) => rule.quantities?.(states[labels[index] as L]) ?? {}));
+    },
   });
 }
 

@@ -1,0 +1,15 @@
+import type { GradientTransformation } from "../../src/index";
+import { entryOf } from "../oracle-data";
+import { basicMakers } from "./basic";
+import type { Maker, OracleOptions } from "./options";
+
+export type { OracleOptions } from "./options";
+
+const makers: Readonly<Record<string, Maker>> = { ...basicMakers };
+
+/** Whether there is a maker for the name. */
+export const isKnown = (name: string): boolean => Object.hasOwn(makers, name);
+
+/** The optimizer of an oracle file's case. @throws ArgumentError for a name that the tests do not know. */
+export const makeOptimizer = (name: string, options: OracleOptions): GradientTransformation =>
+  entryOf(makers, name)(options);
