@@ -58,7 +58,7 @@ async function workloadStep(name: string, batchSize: number): Promise<ProgramSta
   });
   const keys = runKeys(1);
   const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
-  await programs.step.prepare(initialState(programs.parts, keys), datasetTensors(dataset), stepKeys);
+  await programs.step.prepare(initialState(programs.parts, keys), datasetTensors(dataset), stepKeys, false);
   return programs.step.statistics();
 }
 

@@ -55,7 +55,7 @@ describe("the training step", { timeout: 120_000 }, () => {
     const keys = runKeys(1);
     const state = initialState(programs.parts, keys);
     const data = datasetTensors(dataset);
-    await programs.step.prepare(state, data, { shuffling: keys.shuffling, sampling: keys.sampling });
+    await programs.step.prepare(state, data, { shuffling: keys.shuffling, sampling: keys.sampling }, false);
     const { dispatches, submits, bytesPeak, bytesLowerBound } = programs.step.statistics();
     expect(dispatches).toBeLessThanOrEqual(limit);
     expect(submits).toBe(1);

@@ -1,6 +1,7 @@
-import { valueAndGrad } from "@thalweg/autograd";
+import { hvp, valueAndGrad } from "@thalweg/autograd";
 import { applyUpdates, evalParams, type GradientTransformation, type OptimizerState } from "@thalweg/optim";
 import {
+  bernoulli,
   compile,
   concat,
   foldIn,
@@ -13,7 +14,9 @@ import {
   stack,
   type Tensor,
   tensor,
+  treeFlatten,
   treeLeaves,
+  treeUnflatten,
   where,
 } from "@thalweg/tensor";
 import {
@@ -61,6 +64,9 @@ export function runKeys(seed: number): RunKeys {
   return { initialization, shuffling, sampling, evaluation };
 }
 
+/** The keys that a training step draws from. */
+export type StepKeys = Pick<RunKeys, "shuffling" | "sampling">;
+
 /** Sums over the batches of a phase: f32 `[2]` (loss without regularizer, accuracy), and how many batches: u32 scalar. */
 interface EvaluationSums {
   readonly sums: Tensor;
@@ -81,6 +87,11 @@ export interface ProgramParts {
 export interface Programs extends ReturnType<typeof compilePrograms> {
   readonly parts: ProgramParts;
   /**
+   * One training step: `step`, as the optimizer wants it for the step of this index (0, 1, … since the start of the run).
+   * The state is donated.
+   */
+  readonly train: (state: TrainingState, data: DataTensors, keys: StepKeys, index: number) => TrainingState;
+  /**
    * Runs every program once on a state that is thrown away, so that all compilation is over before anything is timed:
    * some drivers compile a kernel when it is first dispatched. Kernels are measured here too, if the device is open for
    * that. Later calls do nothing.
@@ -94,8 +105,8 @@ export interface Programs extends ReturnType<typeof compilePrograms> {
  * Makes the programs of a run. Nothing is compiled before a program is first called.
  *
  * `step` is the whole training step, one program: it gathers its batch from the data on the device, differentiates the
- * loss, updates parameters and optimizer, and writes loss and accuracy into the history. `evaluate` adds one batch to the
- * sums of a phase.
+ * loss, updates parameters and optimizer, and writes loss and accuracy into the history. An optimizer with rare expensive
+ * work has two of them, of which most steps run the one without. `evaluate` adds one batch to the sums of a phase.
  */
 export function createPrograms(parts: ProgramParts): Programs {
   const programs = compilePrograms(parts);
@@ -107,7 +118,9 @@ export function createPrograms(parts: ProgramParts): Programs {
   const dispose = (): void => {
     for (const program of Object.values(programs)) program.dispose();
   };
-  return { parts, ...programs, warmUp, dispose };
+  const train: Programs["train"] = (state, data, keys, index) =>
+    programs.step(state, data, keys, parts.optimizer.refreshesAt(index));
+  return { parts, ...programs, train, warmUp, dispose };
 }
 
 async function runEach(
@@ -122,10 +135,11 @@ async function runEach(
   const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
   const zeros = emptySums();
   await evaluate.prepare(zeros, initial.params, initial.model, data, start, keys.evaluation);
-  await step.prepare(initial, data, stepKeys);
+  const variants = parts.optimizer.rule.refreshesAt === undefined ? [false] : [false, true];
+  for (const refresh of variants) await step.prepare(initial, data, stepKeys, refresh);
   const sums = evaluate(zeros, initial.params, initial.model, data, start, keys.evaluation);
   const penalty = regularizer(initial.params);
-  const state = step(initial, data, stepKeys);
+  const state = variants.reduce((own, refresh) => step(own, data, stepKeys, refresh), initial);
   const copy = observe(state.history, state.divergedAt);
   await copy.data();
   for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();
@@ -135,7 +149,7 @@ function compilePrograms(parts: ProgramParts) {
   const { problem, dataset, optimizer, batchSize, l2, trainLogInterval } = parts;
 
   const step = compile(
-    (state: TrainingState, data: DataTensors, keys: Pick<RunKeys, "shuffling" | "sampling">): TrainingState => {
+    (state: TrainingState, data: DataTensors, keys: StepKeys, refresh: boolean): TrainingState => {
       const { step } = state.optimizer;
       const indices = trainingIndices(dataset, { key: keys.shuffling, step, batchSize });
       const batch = gatherBatch(data, dataset.shape, indices);
@@ -144,8 +158,18 @@ function compilePrograms(parts: ProgramParts) {
         const losses = problem.losses(params, state.model, batch, "train", sampling);
         return [losses.perExample.mean().add(problem.regularizer(params, l2)), losses] as const;
       };
-      const [[loss, { accuracy, state: model }], gradients] = valueAndGrad(lossOf, { hasAux: true })(state.params);
-      const [updates, optimizerState] = optimizer.update(gradients, state.optimizer, state.params);
+      const differentiate = valueAndGrad(lossOf, { hasAux: true });
+      const [[loss, { accuracy, state: model }], gradients] = differentiate(state.params);
+      const [updates, optimizerState] = optimizer.update(gradients, state.optimizer, state.params, {
+        loss,
+        valueAndGrad(params) {
+          const [[value], own] = differentiate(params as TensorTree);
+          return [value, own];
+        },
+        curvatureDiagonal: () =>
+          hutchinson((params) => lossOf(params)[0], state.params, foldIn(sampling, curvaturePart)),
+        refresh,
+      });
       const finite = loss.isFinite().or(state.divergedAt.notEqual(neverDiverged));
       return {
         params: applyUpdates(state.params, updates),
@@ -208,6 +232,30 @@ export function emptySums(): EvaluationSums {
 /** Steps of an epoch. */
 export function stepsPerEpoch({ dataset, batchSize }: Pick<ProgramParts, "dataset" | "batchSize">): number {
   return batchCount(dataset, "train", batchSize);
+}
+
+/** Part of the step's key from which the probes of the curvature come. */
+const curvaturePart = 0x6375_7276;
+
+/**
+ * An unbiased estimate of the Hessian's diagonal: z · Hz with random signs z.
+ *
+ * @see Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989
+ */
+function hutchinson(lossOf: (params: TensorTree) => Tensor, params: TensorTree, from: Key): TensorTree {
+  const { leaves, structure } = treeFlatten<Tensor>(params);
+  const keys = splitKeys(from, leaves.length);
+  const signs = leaves.map(({ shape }, index) =>
+    bernoulli(keys[index] as Key, 0.5, shape)
+      .cast("f32")
+      .mul(2)
+      .sub(1),
+  );
+  const products = treeLeaves<Tensor>(hvp(lossOf, params, treeUnflatten(structure, signs) as TensorTree));
+  return treeUnflatten(
+    structure,
+    products.map((product, index) => product.mul(signs[index] as Tensor)),
+  ) as TensorTree;
 }
 
 /** The history with the step's entry in it, if the step is one of those that are logged. */

@@ -87,7 +87,7 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
   while (mayGoOn()) {
     const first = step;
     const end = Math.min(step + chunk, until);
-    for (; step < end; step++) state = programs.step(state, data, stepKeys);
+    for (; step < end; step++) state = programs.train(state, data, stepKeys, step);
     const reading = observe(programs, state, first, end);
     if (pending !== undefined) await receive(pending);
     pending = reading;
