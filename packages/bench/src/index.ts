@@ -7,6 +7,7 @@ export type { Terminal } from "./cli/terminal";
 // Errors.
 
 export { RecordError, UsageError } from "./errors";
+export { type Draw, drawHyperparameters } from "./protocols/search";
 export { type StandardRace, standardOptimizers, standardRaces } from "./protocols/standard";
 export { type RaceOptions, type RaceResult, race } from "./race";
 
