@@ -1,8 +1,20 @@
-export { adam, adamw } from "./algorithms/adam";
+export { type AdabeliefScalingOptions, adabelief, scaleByAdabelief } from "./algorithms/adabelief";
+export { adabound, amsbound } from "./algorithms/adabound";
+export { type AdadeltaScalingOptions, adadelta, scaleByAdadelta } from "./algorithms/adadelta";
+export { type AdagradScalingOptions, adagrad, scaleByAdagrad } from "./algorithms/adagrad";
+export { adam, adamw, amsgrad } from "./algorithms/adam";
+export { adamax, scaleByAdamax } from "./algorithms/adamax";
+export { type AdanScalingOptions, adan, scaleByAdan } from "./algorithms/adan";
+export { type AdemamixScalingOptions, ademamix, scaleByAdemamix } from "./algorithms/ademamix";
+export { type AdoptScalingOptions, adopt, scaleByAdopt } from "./algorithms/adopt";
 export { momentum } from "./algorithms/momentum";
+export { type NadamScalingOptions, nadam, nadamw, scaleByNadam } from "./algorithms/nadam";
 export { nesterov } from "./algorithms/nesterov";
+export { type RadamScalingOptions, radam, scaleByRadam } from "./algorithms/radam";
 export { rmsprop } from "./algorithms/rmsprop";
+export { rprop } from "./algorithms/rprop";
 export { sgd } from "./algorithms/sgd";
+export { scaleByYogi, type YogiScalingOptions, yogi } from "./algorithms/yogi";
 export { applyUpdates } from "./apply";
 export { chain } from "./chain";
 export { type Constant, constant, decayConstant, type Range } from "./constant";
@@ -90,8 +102,10 @@ export {
   clipByValue,
 } from "./transforms/clip";
 export { addDecayedWeights, type DecayMask, type DecayOptions } from "./transforms/decay";
+export type { MomentOptions } from "./transforms/moments";
 export { type MomentumOptions, scaleByMomentum } from "./transforms/momentum";
 export { type CentralizeOptions, centralize, normalize } from "./transforms/normalize";
+export { type ProximalRateOptions, scaleByProximalRate } from "./transforms/proximal";
 export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
 export { scale, scaleByLearningRate } from "./transforms/scale";
 export { accumulate } from "./wrappers/accumulate";

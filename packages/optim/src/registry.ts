@@ -1,7 +1,7 @@
-import { adamRecord, adamwRecord } from "./algorithms/adam";
+import { adaptiveRecords } from "./algorithms/adaptive";
 import { momentumRecord } from "./algorithms/momentum";
 import { nesterovRecord } from "./algorithms/nesterov";
-import { rmspropRecord } from "./algorithms/rmsprop";
+import { rpropRecord } from "./algorithms/rprop";
 import { sgdRecord } from "./algorithms/sgd";
 import type { OptimizerRecord } from "./optimizer-record";
 
@@ -9,9 +9,8 @@ const records: readonly OptimizerRecord[] = [
   sgdRecord,
   momentumRecord,
   nesterovRecord,
-  rmspropRecord,
-  adamRecord,
-  adamwRecord,
+  rpropRecord,
+  ...adaptiveRecords,
 ];
 
 /** Every optimizer by name. Command lines, documents and generic tests read this. */

@@ -11,6 +11,7 @@ import {
   setHyperparameters,
   sgd,
 } from "../src/index";
+import { knownOptions } from "./training";
 
 beforeAll(async () => {
   await init();
@@ -164,8 +165,10 @@ describe("hyperparameters are in the state", () => {
 
 describe("a compiled step", () => {
   it("computes updates in the kernels of the gradients", () => {
-    for (const { create } of Object.values(optimizers)) {
-      const optimizer = create({ weightDecay: 0.1 });
+    const elementwise = Object.values(optimizers).filter(({ cost }) => ["nothing", "elementwise"].includes(cost));
+    for (const record of elementwise) {
+      if (record.needs().length > 0) continue;
+      const optimizer = record.create(knownOptions(record, { weightDecay: 0.1 }));
       const step = training(optimizer);
       step(begin(optimizer));
       const { dispatches, submits } = step.statistics();

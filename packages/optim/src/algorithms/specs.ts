@@ -26,8 +26,45 @@ export const retained = <const D extends number>(value: D, description: string, 
 export const epsilon = <const D extends number>(value: D, description: string) =>
   ({ type: "float", default: value, schedulable: true, description, ...nonNegative }) as const;
 
+/** The retained fractions of Adam's moments, with the spaces in which Crowded Valley draws them. */
+export const adamBetas = <const A extends number, const B extends number>(beta1: A, beta2: B) =>
+  ({
+    beta1: retained(beta1, "retained fraction of the first moment", {
+      distribution: "logUniform",
+      low: 0.5,
+      high: 0.999,
+    }),
+    beta2: retained(beta2, "retained fraction of the second moment", {
+      distribution: "logUniform",
+      low: 0.8,
+      high: 0.999,
+    }),
+  }) as const;
+
+/** A number from 0 on that may follow a schedule. */
+export const amount = <const D extends number>(value: D, description: string, tuning?: SearchSpace) =>
+  ({
+    type: "float",
+    default: value,
+    schedulable: true,
+    description,
+    ...(tuning && { tuning }),
+    ...nonNegative,
+  }) as const;
+
+/** A number from 0 on that only the initial state depends on. */
+export const start = <const D extends number>(value: D, description: string) =>
+  ({ type: "float", default: value, description, ...nonNegative }) as const;
+
+/** A whole number of steps. */
+export const steps = <const D extends number>(value: D, min: number, description: string) =>
+  ({ type: "integer", default: value, min, description }) as const;
+
 /** An option that is off by default. */
 export const off = (description: string) => ({ type: "boolean", default: false, description }) as const;
+
+/** An option that is on by default. */
+export const on = (description: string) => ({ type: "boolean", default: true, description }) as const;
 
 /** The options of weight decay. */
 export const weightDecay = <const D extends number, const C extends boolean>(value: D, decoupled: C) =>

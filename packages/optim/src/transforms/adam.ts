@@ -1,27 +1,28 @@
 import type { Tensor } from "@thalweg/tensor";
-import { constant, decayConstant, nonNegative } from "../constant";
+import { constant, nonNegative } from "../constant";
 import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
-import { biasCorrection, updateAverage } from "./average";
+import { awayFromZero, type MomentOptions, type Moments, momentConstants, updateMoments, zeroMoments } from "./moments";
 
-export interface AdamScalingOptions {
-  /** Retained fraction of the first moment, in [0, 1). */
-  readonly beta1: number | Schedule;
-  /** Retained fraction of the second moment, in [0, 1). */
-  readonly beta2: number | Schedule;
-  /** Added to the root of the second moment, at least 0. */
-  readonly epsilon: number | Schedule;
+export interface AdamScalingOptions extends MomentOptions {
   /** Added under the root, after the bias correction, at least 0. Default 0, which leaves it out. */
   readonly epsilonRoot?: number | Schedule;
   /** Adds `epsilon` to the root before the bias correction, as TensorFlow 1 does. Default false. */
   readonly epsilonHat?: boolean;
+  /**
+   * Divides by the largest second moment so far: of those before (`"raw"`) or after the bias correction (`"corrected"`).
+   * Default `"off"`.
+   *
+   * @see Reddi, Kale & Kumar, On the Convergence of Adam and Beyond, 2018
+   */
+  readonly amsgrad?: "off" | "raw" | "corrected";
 }
 
-interface AdamBuffers {
+interface AdamBuffers extends Moments {
   readonly [name: string]: TensorTree;
-  readonly firstMoment: TensorTree;
-  readonly secondMoment: TensorTree;
+  /** Only with `amsgrad`. */
+  readonly largest: TensorTree;
 }
 
 /**
@@ -31,37 +32,37 @@ interface AdamBuffers {
  * @see Kingma & Ba, Adam, 2015, algorithm 1; `epsilonHat` is the end of its section 2
  */
 export function scaleByAdam(options: AdamScalingOptions): GradientTransformation {
-  const { beta1, beta2, epsilon, epsilonRoot = 0, epsilonHat = false } = options;
+  const { epsilonRoot = 0, epsilonHat = false, amsgrad = "off" } = options;
   const owner = "scaleByAdam";
   const hasRoot = epsilonRoot !== 0;
   return transformation<AdamBuffers>({
     name: owner,
     constants: [
-      decayConstant(owner, "beta1", beta1),
-      decayConstant(owner, "beta2", beta2),
-      constant(owner, "epsilon", epsilon, nonNegative),
+      ...momentConstants(owner, options),
       ...(hasRoot ? [constant(owner, "epsilonRoot", epsilonRoot, nonNegative)] : []),
     ],
-    init: (params) => ({ firstMoment: treeZeros(params), secondMoment: treeZeros(params) }),
-    update: (gradients, buffers, { step, constant: numbers }) => {
-      const [first, second] = [numbers("beta1"), numbers("beta2")];
-      const [eps] = numbers("epsilon") as [Tensor];
-      const [root] = hasRoot ? numbers("epsilonRoot") : [];
-      const firstMoment = updateAverage(first, buffers.firstMoment, gradients);
-      const secondMoment = updateAverage(
-        second,
-        buffers.secondMoment,
-        mapTensors((g) => g.square(), gradients),
-      );
+    init: (params) => ({ ...zeroMoments(params), largest: amsgrad === "off" ? null : treeZeros(params) }),
+    update: (gradients, buffers, context) => {
+      const moments = updateMoments(gradients, buffers, context);
+      const { firstMoment, secondMoment, unbias1, unbias2, epsilon } = moments;
+      const [root] = hasRoot ? context.constant("epsilonRoot") : [];
+      const isCorrected = amsgrad === "corrected";
+      const largest =
+        amsgrad === "off"
+          ? null
+          : mapTensors((old, v) => old.maximum(isCorrected ? v.mul(unbias2) : v), buffers.largest, secondMoment);
       // Scalars are combined first, so that each element sees as few operations as possible.
-      const unbias1 = biasCorrection(first, step).reciprocal();
-      const unbias2 = biasCorrection(second, step).reciprocal();
       const direction = (m: Tensor, v: Tensor): Tensor => {
-        if (epsilonHat) return m.mul(unbias1.div(unbias2.sqrt())).div((root ? v.add(root) : v).sqrt().add(eps));
-        const unbiased = v.mul(unbias2);
-        return m.mul(unbias1).div((root ? unbiased.add(root) : unbiased).sqrt().add(eps));
+        if (epsilonHat) {
+          const uncorrected = isCorrected ? v.div(unbias2) : v;
+          const divisor = (root ? uncorrected.add(root) : uncorrected).sqrt().add(epsilon);
+          return m.mul(unbias1.div(unbias2.sqrt())).div(awayFromZero(divisor));
+        }
+        const unbiased = isCorrected ? v : v.mul(unbias2);
+        return m.mul(unbias1).div(awayFromZero((root ? unbiased.add(root) : unbiased).sqrt().add(epsilon)));
       };
-      return [mapTensors(direction, firstMoment, secondMoment), { firstMoment, secondMoment }];
+      const updates = mapTensors(direction, firstMoment, largest ?? secondMoment);
+      return [updates, { firstMoment, secondMoment, largest }];
     },
   });
 }

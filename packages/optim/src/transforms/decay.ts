@@ -27,7 +27,7 @@ export function addDecayedWeights({ weightDecay, decayMask = "matrices" }: Decay
     constants: [constant("addDecayedWeights", "weightDecay", weightDecay, nonNegative)],
     update: (gradients, buffers, { params, constant: numbers }) => {
       const [decay] = numbers("weightDecay");
-      const decays = chooseBy(decayMask, params);
+      const decays = decaysOf(decayMask, params);
       let index = 0;
       const add = (g: Tensor, x: Tensor) => (decays[index++] ? g.add(x.mul(decay as Tensor)) : g);
       return [mapTensors(add, gradients, params), buffers];
@@ -41,7 +41,8 @@ export function decayLinks(weightDecay: number | Schedule, decayMask?: DecayMask
   return [addDecayedWeights(decayMask === undefined ? { weightDecay } : { weightDecay, decayMask })];
 }
 
-function chooseBy(mask: DecayMask, params: TensorTree): boolean[] {
+/** Which parameters decay, in the order of the leaves. */
+export function decaysOf(mask: DecayMask, params: TensorTree): boolean[] {
   const parameters = describeParameters(params);
   if (typeof mask === "function") return parameters.map(mask);
   if (mask === "all") return parameters.map(() => true);

@@ -1,11 +1,12 @@
 import type { GradientTransformation } from "../../src/index";
 import { entryOf } from "../oracle-data";
+import { adaptiveMakers } from "./adaptive";
 import { basicMakers } from "./basic";
 import type { Maker, OracleOptions } from "./options";
 
 export type { OracleOptions } from "./options";
 
-const makers: Readonly<Record<string, Maker>> = { ...basicMakers };
+const makers: Readonly<Record<string, Maker>> = { ...basicMakers, ...adaptiveMakers };
 
 /** Whether there is a maker for the name. */
 export const isKnown = (name: string): boolean => Object.hasOwn(makers, name);
