@@ -1,16 +1,18 @@
 import { adaptiveRecords } from "./algorithms/adaptive";
 import { momentumRecord } from "./algorithms/momentum";
 import { nesterovRecord } from "./algorithms/nesterov";
-import { rpropRecord } from "./algorithms/rprop";
 import { sgdRecord } from "./algorithms/sgd";
+import { furtherAdaptiveRecords, layerwiseRecords, signRecords } from "./algorithms/sign-and-layerwise";
 import type { OptimizerRecord } from "./optimizer-record";
 
 const records: readonly OptimizerRecord[] = [
   sgdRecord,
   momentumRecord,
   nesterovRecord,
-  rpropRecord,
   ...adaptiveRecords,
+  ...furtherAdaptiveRecords,
+  ...signRecords,
+  ...layerwiseRecords,
 ];
 
 /** Every optimizer by name. Command lines, documents and generic tests read this. */

@@ -6,6 +6,7 @@ import {
   treeFlatten,
   treeLeaves,
   treeMap,
+  treeUnflatten,
 } from "@thalweg/tensor";
 
 /** Plain objects and arrays of tensors; `null` stands for what is left out. */
@@ -14,6 +15,24 @@ export type TensorTree = Tree<Tensor>;
 /** `fn` of the corresponding tensors of trees of one structure. */
 export function mapTensors(fn: (...tensors: Tensor[]) => Tensor, ...trees: readonly TensorTree[]): TensorTree {
   return (treeMap as (fn: unknown, ...trees: readonly unknown[]) => TensorTree)(fn, ...trees);
+}
+
+/**
+ * Updates tensor by tensor, for rules that keep something else than trees like the parameters.
+ *
+ * @param states one per tensor, in the order of the leaves.
+ */
+export function updateEach<S>(
+  gradients: TensorTree,
+  states: readonly S[],
+  params: TensorTree,
+  update: (gradient: Tensor, state: S, parameter: Tensor, index: number) => readonly [update: Tensor, state: S],
+): readonly [updates: TensorTree, states: S[]] {
+  const { leaves, structure } = treeFlatten<Tensor>(gradients);
+  const parameters = treeLeaves<Tensor>(params);
+  const results = leaves.map((g, index) => update(g, states[index] as S, parameters[index] as Tensor, index));
+  const updates = results.map(([own]) => own);
+  return [treeUnflatten(structure, updates) as TensorTree, results.map(([, own]) => own)];
 }
 
 /** One parameter as masks, labels and rules see it. */

@@ -1,14 +1,18 @@
 import type { Tensor } from "@thalweg/tensor";
 import { decayConstant } from "../constant";
+import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation, type UpdateContext } from "../transform";
 import { biasCorrection, updateAverage } from "../transforms/average";
 
 export interface EmaOptions {
   /** Retained fraction in [0, 1). */
-  readonly decay: number;
-  /** The average starts at 0 and is divided by 1 - decay^t, or starts at the first value. Default `"debiased"`. */
-  readonly start?: "debiased" | "first";
+  readonly decay: number | Schedule;
+  /**
+   * The average starts at 0 and is divided by 1 - decay^t, or starts at the first value, or starts at 0 and stays as it is.
+   * Default `"debiased"`.
+   */
+  readonly start?: "debiased" | "first" | "uncorrected";
 }
 
 /** Replaces gradients by their exponential average. */
@@ -63,7 +67,7 @@ function averaging(owner: string, { decay, start = "debiased" }: EmaOptions) {
     /** The average with one value more. */
     add(average: TensorTree, values: TensorTree, { step, constant }: Numbers): TensorTree {
       const next = updateAverage(constant("decay"), average, values);
-      if (isDebiased) return next;
+      if (start !== "first") return next;
       const isFirst = step.equal(0);
       return mapTensors((a: Tensor, x: Tensor) => isFirst.where(x, a), next, values);
     },

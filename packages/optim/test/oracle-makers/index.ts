@@ -3,10 +3,11 @@ import { entryOf } from "../oracle-data";
 import { adaptiveMakers } from "./adaptive";
 import { basicMakers } from "./basic";
 import type { Maker, OracleOptions } from "./options";
+import { signAndLayerwiseMakers } from "./sign-and-layerwise";
 
 export type { OracleOptions } from "./options";
 
-const makers: Readonly<Record<string, Maker>> = { ...basicMakers, ...adaptiveMakers };
+const makers: Readonly<Record<string, Maker>> = { ...basicMakers, ...adaptiveMakers, ...signAndLayerwiseMakers };
 
 /** Whether there is a maker for the name. */
 export const isKnown = (name: string): boolean => Object.hasOwn(makers, name);
