@@ -76,7 +76,7 @@ export const uniteNeeds = (rules: readonly Rule[]): Rule["needs"] => [...new Set
  * @param prefixes One per rule; where these are equal too, a number is added.
  * @returns the constants, and what each rule is to see of a context.
  */
-export function uniteConstants(rules: readonly Rule[], prefixes: readonly string[]) {
+export function uniteConstants(rules: readonly Pick<Rule, "constants">[], prefixes: readonly string[]) {
   const plain = rules.flatMap(({ constants }) => constants.map(({ name }) => name));
   const isUnique = (name: string) => plain.indexOf(name) === plain.lastIndexOf(name);
   const labels = prefixes.map((prefix, index) => {

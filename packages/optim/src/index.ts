@@ -8,6 +8,9 @@ export { adamax, scaleByAdamax } from "./algorithms/adamax";
 export { type AdanScalingOptions, adan, scaleByAdan } from "./algorithms/adan";
 export { type AdemamixScalingOptions, ademamix, scaleByAdemamix } from "./algorithms/ademamix";
 export { type AdoptScalingOptions, adopt, scaleByAdopt } from "./algorithms/adopt";
+export { cocob } from "./algorithms/cocob";
+export { dAdaptAdam, dAdaptSgd } from "./algorithms/d-adaptation";
+export { dog, dowg, ldog } from "./algorithms/dog";
 export { lamb } from "./algorithms/lamb";
 export { lars } from "./algorithms/lars";
 export { type LionScalingOptions, lion, scaleByLion } from "./algorithms/lion";
@@ -16,13 +19,24 @@ export { momentum } from "./algorithms/momentum";
 export { type NadamScalingOptions, nadam, nadamw, scaleByNadam } from "./algorithms/nadam";
 export { nesterov } from "./algorithms/nesterov";
 export { type LayerRmsOptions, novograd, scaleByLayerRms } from "./algorithms/novograd";
+export { momo, momoAdam, polyak } from "./algorithms/polyak";
+export { prodigy } from "./algorithms/prodigy";
 export { type RadamScalingOptions, radam, scaleByRadam } from "./algorithms/radam";
 export { rmsprop } from "./algorithms/rmsprop";
 export { rprop } from "./algorithms/rprop";
+export { scheduleFreeAdamw, scheduleFreeSgd } from "./algorithms/schedule-free";
 export { sgd } from "./algorithms/sgd";
 export { scaleBySign, signSgd, signum } from "./algorithms/signum";
 export { type Sm3ScalingOptions, scaleBySm3, sm3 } from "./algorithms/sm3";
 export { type SophiaScalingOptions, scaleBySophia, sophia } from "./algorithms/sophia";
+export {
+  lookaheadMomentum,
+  lookaheadRadam,
+  mechanicAdamw,
+  mechanicMomentum,
+  samAdamw,
+  samMomentum,
+} from "./algorithms/wrapped";
 export { scaleByYogi, type YogiScalingOptions, yogi } from "./algorithms/yogi";
 export { applyUpdates } from "./apply";
 export { chain } from "./chain";
@@ -111,6 +125,7 @@ export {
   clipByValue,
 } from "./transforms/clip";
 export { addDecayedWeights, type DecayMask, type DecayOptions } from "./transforms/decay";
+export { type DistanceEstimateOptions, scaleByDistanceEstimate } from "./transforms/distance";
 export type { MomentOptions } from "./transforms/moments";
 export { type MomentumOptions, scaleByMomentum } from "./transforms/momentum";
 export { type CentralizeOptions, centralize, normalize } from "./transforms/normalize";
@@ -119,5 +134,11 @@ export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
 export { scale, scaleByLearningRate } from "./transforms/scale";
 export { scaleByTrustRatio, type TrustRatioOptions } from "./transforms/trust-ratio";
 export { accumulate } from "./wrappers/accumulate";
+export { type PolynomialAverageOptions, polynomialAverage } from "./wrappers/distance-average";
 export { type EmaOptions, ema, emaParams } from "./wrappers/ema";
+export { type LookaheadOptions, lookahead } from "./wrappers/lookahead";
 export { masked, partition } from "./wrappers/masked";
+export { type MechanicOptions, mechanic } from "./wrappers/mechanic";
+export { type SamOptions, sam } from "./wrappers/sam";
+export { type ScheduleFreeOptions, scheduleFree } from "./wrappers/schedule-free";
+export { type LawaOptions, lawa, type SwaOptions, swa } from "./wrappers/snapshots";

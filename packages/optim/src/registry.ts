@@ -1,8 +1,10 @@
 import { adaptiveRecords } from "./algorithms/adaptive";
 import { momentumRecord } from "./algorithms/momentum";
 import { nesterovRecord } from "./algorithms/nesterov";
+import { rateFreeRecords } from "./algorithms/rate-free";
 import { sgdRecord } from "./algorithms/sgd";
 import { furtherAdaptiveRecords, layerwiseRecords, signRecords } from "./algorithms/sign-and-layerwise";
+import { averagingRecords } from "./algorithms/wrapped";
 import type { OptimizerRecord } from "./optimizer-record";
 
 const records: readonly OptimizerRecord[] = [
@@ -13,6 +15,8 @@ const records: readonly OptimizerRecord[] = [
   ...furtherAdaptiveRecords,
   ...signRecords,
   ...layerwiseRecords,
+  ...averagingRecords,
+  ...rateFreeRecords,
 ];
 
 /** Every optimizer by name. Command lines, documents and generic tests read this. */

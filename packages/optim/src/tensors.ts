@@ -112,5 +112,18 @@ export function treeSquaredNorm(tree: unknown): Tensor {
   return rest.reduce((sum, next) => sum.add(next), first);
 }
 
+/** The sum of the products of corresponding elements: scalar, f32; in the order of {@link treeSquaredNorm}. */
+export const treeDot = (a: TensorTree, b: TensorTree): Tensor => treeSum(mapTensors((x, y) => x.mul(y), a, b));
+
+/** The sum of all elements: scalar, f32. */
+export function treeSum(tree: TensorTree): Tensor {
+  const [first, ...rest] = treeLeaves<Tensor>(tree).map((x) => x.cast("f32").sum());
+  if (first === undefined) throw new ArgumentError("treeSum: the tree has no tensor. Give at least one.");
+  return rest.reduce((sum, next) => sum.add(next), first);
+}
+
+/** A copy that has memory of its own, for rules that remember the parameters that they began with. */
+export const copyOf = (tree: TensorTree): TensorTree => mapTensors((x) => x.cast("f32").add(0), tree);
+
 /** The Euclidean norm of all elements together: scalar, f32. */
 export const treeNorm = (tree: unknown): Tensor => treeSquaredNorm(tree).sqrt();

@@ -155,7 +155,7 @@ export function withState(rule: Rule): GradientTransformation {
         params: inFloat32(params as TensorTree),
         step,
         constant: unpack(constants, hyperparameters, step),
-        extra,
+        extra: extraInFloat32(extra, params as TensorTree),
       };
       const [updates, buffers] = rule.update(inFloat32(gradients as TensorTree), state.buffers, context);
       return [updates as typeof gradients, { step: step.add(1), hyperparameters, buffers }];
@@ -178,6 +178,21 @@ export function evalParams<P>({ rule }: GradientTransformation, state: Optimizer
 }
 
 const inFloat32 = (tree: TensorTree): TensorTree => mapTensors((x) => x.cast("f32"), tree);
+
+/** The same with trees of f32 on this side, and trees of the parameters' dtypes on the other. */
+function extraInFloat32(extra: Extra, like: TensorTree): Extra {
+  const { valueAndGrad, curvatureDiagonal } = extra;
+  return {
+    ...extra,
+    ...(valueAndGrad && {
+      valueAndGrad(point) {
+        const [loss, gradients] = valueAndGrad(mapTensors((x, own) => x.cast(own.dtype), point, like));
+        return [loss.cast("f32"), inFloat32(gradients)];
+      },
+    }),
+    ...(curvatureDiagonal && { curvatureDiagonal: () => inFloat32(curvatureDiagonal()) }),
+  };
+}
 
 /** Reads hyperparameters by name from the vector in the state. */
 function unpack(constants: readonly Constant[], vector: Tensor | null, now: Tensor): UpdateContext["constant"] {

@@ -6,7 +6,7 @@ import type { Schedule } from "../schedules/schedule";
 import { type TensorTree, updateEach } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { type DecayMask, decaysOf } from "../transforms/decay";
-import { amount, learningRate, off, on, weightDecay } from "./specs";
+import { amount, coupledDecay, learningRate, off, on } from "./specs";
 
 interface AdafactorOptions {
   readonly learningRate: number | Schedule;
@@ -110,8 +110,6 @@ function factored(options: AdafactorOptions): GradientTransformation {
 
 const rms = (x: Tensor): Tensor => x.square().mean().sqrt();
 
-const { decoupled: _, ...decayOptions } = weightDecay(0, true);
-
 /** The record of {@link adafactor}. */
 export const adafactorRecord = defineOptimizer({
   name: "adafactor",
@@ -151,7 +149,7 @@ export const adafactorRecord = defineOptimizer({
       schedulable: true,
       description: "retained fraction of an average of updates; 0 keeps none",
     },
-    ...decayOptions,
+    ...coupledDecay(0),
   },
   buffers: ({ beta1 }) => (beta1 === 0 ? 0 : 1),
   create: factored,

@@ -5,9 +5,7 @@ import { decayLinks } from "../transforms/decay";
 import { scaleByMomentum } from "../transforms/momentum";
 import { scaleByLearningRate } from "../transforms/scale";
 import { scaleByTrustRatio } from "../transforms/trust-ratio";
-import { epsilon, learningRate, momentumSpace, off, retained, weightDecay } from "./specs";
-
-const { decoupled: _, ...coupledDecay } = weightDecay(0, false);
+import { coupledDecay, epsilon, learningRate, momentumSpace, off, retained } from "./specs";
 
 /** The record of {@link lars}. */
 export const larsRecord = defineOptimizer({
@@ -30,7 +28,7 @@ export const larsRecord = defineOptimizer({
     momentum: retained(0.9, "retained fraction of the velocity", momentumSpace),
     nesterov: off("look ahead along the velocity"),
     epsilon: epsilon(0, "added to the norm of the update"),
-    ...coupledDecay,
+    ...coupledDecay(0),
   },
   buffers: () => 1,
   create: ({ learningRate: rate, coefficient, momentum, nesterov, epsilon: eps, weightDecay: decay, decayMask }) =>

@@ -3,11 +3,11 @@ import { named } from "../chain";
 import { constant, decayConstant, nonNegative } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
 import type { Schedule } from "../schedules/schedule";
-import { mapTensors, type TensorTree, treeZeros } from "../tensors";
+import { copyOf, mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { decayLinks } from "../transforms/decay";
 import { awayFromZero } from "../transforms/moments";
-import { epsilon, learningRate, momentumSpace, retained, weightDecay } from "./specs";
+import { coupledDecay, epsilon, learningRate, momentumSpace, retained } from "./specs";
 
 interface MadgradOptions {
   readonly learningRate: number | Schedule;
@@ -35,7 +35,7 @@ function dualAveraging(options: MadgradOptions): GradientTransformation {
     init: (params) => ({
       sum: treeZeros(params),
       squares: treeZeros(params),
-      start: mapTensors((x) => x.add(0), params),
+      start: copyOf(params),
     }),
     update: (gradients, { sum, squares, start }, { params, step, constant: numbers }) => {
       const [[rate], [, moving], [eps]] = ["learningRate", "momentum", "epsilon"].map((name) => numbers(name)) as [
@@ -75,17 +75,12 @@ export const madgradRecord = defineOptimizer({
     learningRate: learningRate(1e-2),
     momentum: retained(0.9, "how much of the old point remains", momentumSpace),
     epsilon: epsilon(1e-6, "added to the cube root, and to the rate"),
-    ...coupledDecay(),
+    // Dual averaging forgets no gradient, so that decay beside it has no meaning.
+    ...coupledDecay(0),
   },
   buffers: () => 3,
   create: (values) => named("madgrad", ...decayLinks(values.weightDecay, values.decayMask), dualAveraging(values)),
 });
-
-/** Weight decay through the gradient only: dual averaging forgets no gradient, so that decay beside it has no meaning. */
-function coupledDecay() {
-  const { decoupled: _, ...coupled } = weightDecay(0, false);
-  return coupled;
-}
 
 /** MADGRAD: with w = α √t, s ← s + w g, v ← v + w g², x ← μ x + (1 - μ)(x0 - s / (∛v + ε)). */
 export const madgrad = madgradRecord.create;

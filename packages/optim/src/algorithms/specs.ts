@@ -56,6 +56,26 @@ export const amount = <const D extends number>(value: D, description: string, tu
 export const start = <const D extends number>(value: D, description: string) =>
   ({ type: "float", default: value, description, ...nonNegative }) as const;
 
+/** The factor on a rate that the method finds itself. */
+export const rateFactor = <const D extends number>(value: D) =>
+  ({
+    type: "float",
+    default: value,
+    schedulable: true,
+    description: "factor of the estimated rate",
+    ...nonNegative,
+  }) as const;
+
+/** How fast an estimated distance may grow. */
+export const growthRate = () =>
+  ({
+    type: "float",
+    default: 0,
+    schedulable: true,
+    description: "largest factor by which the distance grows in a step; 0 is no limit",
+    ...nonNegative,
+  }) as const;
+
 /** A whole number of steps. */
 export const steps = <const D extends number>(value: D, min: number, description: string) =>
   ({ type: "integer", default: value, min, description }) as const;
@@ -89,3 +109,9 @@ export const weightDecay = <const D extends number, const C extends boolean>(val
       description: "which parameters decay: those of rank 2 and more, or all",
     },
   }) as const;
+
+/** The options of weight decay that passes through the gradient only. */
+export const coupledDecay = <const D extends number>(value: D) => {
+  const { decoupled: _, ...coupled } = weightDecay(value, false);
+  return coupled;
+};

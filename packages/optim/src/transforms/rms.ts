@@ -3,7 +3,8 @@ import { constant, decayConstant, nonNegative } from "../constant";
 import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
-import { updateAverage } from "./average";
+import { biasCorrection, updateAverage } from "./average";
+import { awayFromZero } from "./moments";
 
 export interface RmsScalingOptions {
   /** Retained fraction of the average of squares, in [0, 1). */
@@ -14,6 +15,10 @@ export interface RmsScalingOptions {
   readonly epsilonInRoot?: boolean;
   /** Subtracts the square of the average gradient: divides by the standard deviation. Default false. */
   readonly centered?: boolean;
+  /** The name of `decay` among the hyperparameters. Default `"decay"`. */
+  readonly decayName?: string;
+  /** Corrects the average for its start at 0. Default false. */
+  readonly debiased?: boolean;
   /** Value of the average before the first step, at least 0. Default 0. */
   readonly initialAccumulator?: number;
 }
@@ -31,16 +36,24 @@ interface RmsBuffers {
  * @see Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012
  */
 export function scaleByRms(options: RmsScalingOptions): GradientTransformation {
-  const { decay, epsilon, epsilonInRoot = false, centered = false, initialAccumulator = 0 } = options;
+  const {
+    decay,
+    epsilon,
+    epsilonInRoot = false,
+    centered = false,
+    debiased = false,
+    decayName = "decay",
+    initialAccumulator = 0,
+  } = options;
   const owner = "scaleByRms";
   // Only the initial state depends on it, so that it is none of the numbers in the state.
   const { value: start } = constant(owner, "initialAccumulator", initialAccumulator, nonNegative);
   return transformation<RmsBuffers>({
     name: owner,
-    constants: [decayConstant(owner, "decay", decay), constant(owner, "epsilon", epsilon, nonNegative)],
+    constants: [decayConstant(owner, decayName, decay), constant(owner, "epsilon", epsilon, nonNegative)],
     init: (params) => ({ secondMoment: treeFull(params, start), firstMoment: centered ? treeZeros(params) : null }),
-    update: (gradients, buffers, { constant: numbers }) => {
-      const average = numbers("decay");
+    update: (gradients, buffers, { step, constant: numbers }) => {
+      const average = numbers(decayName);
       const [eps] = numbers("epsilon") as [Tensor];
       const secondMoment = updateAverage(
         average,
@@ -52,7 +65,11 @@ export function scaleByRms(options: RmsScalingOptions): GradientTransformation {
       const variance = centered
         ? mapTensors((v, m) => v.sub(m.square()).maximum(0), secondMoment, firstMoment)
         : secondMoment;
-      const divisor = (v: Tensor) => (epsilonInRoot ? v.add(eps).sqrt() : v.sqrt().add(eps));
+      const unbias = debiased ? biasCorrection(average, step).reciprocal() : undefined;
+      const divisor = (v: Tensor) => {
+        const own = unbias === undefined ? v : v.mul(unbias);
+        return awayFromZero(epsilonInRoot ? own.add(eps).sqrt() : own.sqrt().add(eps));
+      };
       return [mapTensors((g, v) => g.div(divisor(v)), gradients, variance), { secondMoment, firstMoment }];
     },
   });
