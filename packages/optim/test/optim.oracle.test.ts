@@ -70,13 +70,24 @@ describe.skipIf(why !== undefined)(why ?? "oracles: optim", () => {
       const trace = runReference(optimizer, step, params, inputs);
       // The files hold 12 digits; differences of the rules' order of operations grow on the way as those of f32 do.
       const growth = (index: number) => Math.max(1, (example.float32Deviation[index] as number) / 1e-7);
-      compare(example, trace, (index) => 1e-9 * growth(index));
+      compare(
+        example,
+        trace,
+        (index) => 1e-9 * growth(index),
+        (relative) => relative,
+      );
     });
 
     it("on the device", async () => {
       const { step, optimizer, params, inputs } = setUp(example);
       const trace = await runOnDevice(optimizer, step, params, inputs);
-      compare(example, trace, (index) => 1e-5 + 20 * (example.float32Deviation[index] as number));
+      // Estimates of a rate begin with distances of a few roundings of the parameters: those cannot be exact in f32.
+      compare(
+        example,
+        trace,
+        (index) => 1e-5 + 20 * (example.float32Deviation[index] as number),
+        (relative) => Math.max(relative, 0.1),
+      );
     });
   });
 });
@@ -110,7 +121,12 @@ function setUp({ optimizer: name, options, problem: problemName, extras: extrasN
 }
 
 /** Deviations count relative to the largest element of each tensor; where rounding is amplified nothing is compared. */
-function compare(example: TrajectoryCase, trace: Trace, allowed: (index: number) => number): void {
+function compare(
+  example: TrajectoryCase,
+  trace: Trace,
+  allowed: (index: number) => number,
+  ofScalars: (relative: number) => number,
+): void {
   const { atSteps, expected, problem } = example;
   const names = Object.keys(entryOf(problems, problem).params);
   const check = (actual: ArrayLike<number> | undefined, array: OracleArray, relative: number, what: string) => {
@@ -126,10 +142,11 @@ function compare(example: TrajectoryCase, trace: Trace, allowed: (index: number)
       const array = expected.params[index]?.[name] ?? Number.NaN;
       check(trace.params[step - 1]?.[position], array, relative, `${name} after step ${step}`);
     }
-    for (const kind of ["evalParams", "scalars"] as const) {
-      for (const [name, array] of Object.entries(expected[kind]?.[index] ?? {})) {
-        check(results.get(`${kind}.${name}`), array, relative, `${kind} ${name} after step ${step}`);
-      }
+    for (const [name, array] of Object.entries(expected.evalParams?.[index] ?? {})) {
+      check(results.get(`evalParams.${name}`), array, relative, `evalParams ${name} after step ${step}`);
+    }
+    for (const [name, array] of Object.entries(expected.scalars?.[index] ?? {})) {
+      check(results.get(`scalars.${name}`), array, ofScalars(relative), `${name} after step ${step}`);
     }
     const loss = expected.lossBefore?.[index];
     // The parameters before the step deviate as those of the step compared before it, and the loss twice as much.

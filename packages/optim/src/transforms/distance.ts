@@ -107,8 +107,8 @@ function distanceOverGradients(
         return isEmpty.where(0, r.div(isEmpty.where(1, sum).sqrt()));
       });
       const rates = treeLeaves<Tensor>(directions).map((_, index) => (layerwise ? etas[index] : etas[0]) as Tensor);
-      const mean = etas.reduce((sum, eta) => sum.add(eta)).div(etas.length);
-      return [rates, { distances, squares, eta: mean }];
+      const eta = etas.reduce((largest, own) => largest.maximum(own));
+      return [rates, { distances, squares, eta }];
     },
   };
 }

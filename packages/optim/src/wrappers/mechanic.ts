@@ -1,4 +1,4 @@
-import { full, type Tensor, tensor } from "@thalweg/tensor";
+import { full, stack, type Tensor } from "@thalweg/tensor";
 import { constant, nonNegative, positive } from "../constant";
 import type { Schedule } from "../schedules/schedule";
 import { copyOf, mapTensors, type TensorTree, treeDot, treeNorm } from "../tensors";
@@ -62,7 +62,10 @@ export function mechanic(
       const weight = pull.mul(scale).mul(treeNorm(gradients)).div(norm.equal(0).where(1, norm));
       const pulled = mapTensors((g, x) => g.add(x.mul(weight)), gradients, params);
       const h = treeDot(pulled, before).expand([learners]);
-      const memory = tensor(memories);
+      const memory = stack(
+        memories.map((own) => full([], own)),
+        { axis: 0 },
+      );
       const clipped = h.maximum(own.largest.neg()).minimum(own.largest);
       const largest = own.largest.mul(memory).maximum(h.abs().add(eps));
       const variance = own.variance.mul(memory.square()).add(h.square());

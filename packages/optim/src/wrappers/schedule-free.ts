@@ -78,8 +78,14 @@ export function scheduleFree({ rule }: GradientTransformation, options: Schedule
       );
       const z = mapTensors((point, d) => point.sub(d.mul(rate)), own.z, direction);
       const x = mapTensors((average, point) => average.add(point.sub(average).mul(share)), own.x, z);
-      const [towards, away] = numbers("beta1") as [Tensor, Tensor];
-      const updates = mapTensors((average, point, y) => average.mul(towards).add(point.mul(away)).sub(y), x, z, params);
+      const [towards] = numbers("beta1") as [Tensor];
+      // As a difference, so that equal points stay where they are.
+      const updates = mapTensors(
+        (average, point, y) => point.add(average.sub(point).mul(towards)).sub(y),
+        x,
+        z,
+        params,
+      );
       return [updates, { own: { z, x, weightSum, largestRate }, inner: next }];
     },
     evalParams: ({ own: { x } }) => x,
