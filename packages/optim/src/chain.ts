@@ -61,10 +61,15 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
   };
 }
 
-/** Due whenever one of the rules is. */
+/** As much as any of the rules needs. */
 export function uniteRefreshes(rules: readonly Rule[]): Pick<Rule, "refreshesAt"> {
   if (rules.every((rule) => rule.refreshesAt === undefined)) return {};
-  return { refreshesAt: (step) => rules.some((rule) => rule.refreshesAt?.(step)) };
+  return {
+    refreshesAt(step) {
+      const all = rules.map((rule) => rule.refreshesAt?.(step) ?? false);
+      return all.includes("start") ? "start" : all.includes(true);
+    },
+  };
 }
 
 /** Everything that any of the rules needs. */

@@ -1,8 +1,8 @@
 import { ArgumentError } from "@thalweg/tensor";
 import { checkRange, type Range } from "./constant";
 import type { Schedule } from "./schedules/schedule";
+import type { ParameterPredicate } from "./tensors";
 import { unknownName } from "./transform";
-import type { DecayMask } from "./transforms/decay";
 
 /** How a tuner draws a value; `complement` draws 1 - value, `"logUniform"` is uniform in the logarithm. */
 export interface SearchSpace {
@@ -58,11 +58,11 @@ type ValueOf<S> = S extends { readonly type: "float"; readonly schedulable: true
     ? number
     : S extends { readonly type: "boolean" }
       ? boolean
-      : S extends { readonly predicate: true }
-        ? DecayMask
-        : S extends { readonly choices: readonly (infer C)[] }
-          ? C
-          : never;
+      : S extends { readonly choices: readonly (infer C)[] }
+        ? S extends { readonly predicate: true }
+          ? C | ParameterPredicate
+          : C
+        : never;
 
 /** Values for all hyperparameters. */
 export type ValuesOf<H> = { readonly [K in keyof H]: ValueOf<H[K]> };

@@ -13,9 +13,11 @@ export { dAdaptAdam, dAdaptSgd } from "./algorithms/d-adaptation";
 export { dog, dowg, ldog } from "./algorithms/dog";
 export { lamb } from "./algorithms/lamb";
 export { lars } from "./algorithms/lars";
+export { lbfgs } from "./algorithms/lbfgs";
 export { type LionScalingOptions, lion, scaleByLion } from "./algorithms/lion";
 export { madgrad } from "./algorithms/madgrad";
 export { momentum } from "./algorithms/momentum";
+export { muon } from "./algorithms/muon";
 export { type NadamScalingOptions, nadam, nadamw, scaleByNadam } from "./algorithms/nadam";
 export { nesterov } from "./algorithms/nesterov";
 export { type LayerRmsOptions, novograd, scaleByLayerRms } from "./algorithms/novograd";
@@ -26,8 +28,10 @@ export { rmsprop } from "./algorithms/rmsprop";
 export { rprop } from "./algorithms/rprop";
 export { scheduleFreeAdamw, scheduleFreeSgd } from "./algorithms/schedule-free";
 export { sgd } from "./algorithms/sgd";
+export { shampoo } from "./algorithms/shampoo";
 export { scaleBySign, signSgd, signum } from "./algorithms/signum";
 export { type Sm3ScalingOptions, scaleBySm3, sm3 } from "./algorithms/sm3";
+export { type SoapScalingOptions, scaleBySoap, soap } from "./algorithms/soap";
 export { type SophiaScalingOptions, scaleBySophia, sophia } from "./algorithms/sophia";
 export {
   lookaheadMomentum,
@@ -105,6 +109,7 @@ export {
   type Need,
   type OptimizerState,
   quantities,
+  type Refresh,
   type Rule,
   type RuleDefinition,
   setHyperparameters,
@@ -128,10 +133,12 @@ export { addDecayedWeights, type DecayMask, type DecayOptions } from "./transfor
 export { type DistanceEstimateOptions, scaleByDistanceEstimate } from "./transforms/distance";
 export type { MomentOptions } from "./transforms/moments";
 export { type MomentumOptions, scaleByMomentum } from "./transforms/momentum";
+export { type MuonScalingOptions, scaleByMuon } from "./transforms/muon";
 export { type CentralizeOptions, centralize, normalize } from "./transforms/normalize";
 export { type ProximalRateOptions, scaleByProximalRate } from "./transforms/proximal";
 export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
 export { scale, scaleByLearningRate } from "./transforms/scale";
+export { type Graft, type ShampooScalingOptions, scaleByShampoo } from "./transforms/shampoo";
 export { scaleByTrustRatio, type TrustRatioOptions } from "./transforms/trust-ratio";
 export { accumulate } from "./wrappers/accumulate";
 export { type PolynomialAverageOptions, polynomialAverage } from "./wrappers/distance-average";

@@ -1,6 +1,7 @@
 import { adaptiveRecords } from "./algorithms/adaptive";
 import { momentumRecord } from "./algorithms/momentum";
 import { nesterovRecord } from "./algorithms/nesterov";
+import { nonDiagonalRecords } from "./algorithms/non-diagonal";
 import { rateFreeRecords } from "./algorithms/rate-free";
 import { sgdRecord } from "./algorithms/sgd";
 import { furtherAdaptiveRecords, layerwiseRecords, signRecords } from "./algorithms/sign-and-layerwise";
@@ -15,6 +16,7 @@ const records: readonly OptimizerRecord[] = [
   ...furtherAdaptiveRecords,
   ...signRecords,
   ...layerwiseRecords,
+  ...nonDiagonalRecords,
   ...averagingRecords,
   ...rateFreeRecords,
 ];

@@ -14,12 +14,18 @@ export interface Extra {
   readonly perSample?: () => TensorTree;
   /**
    * `false` promises that this update does nothing rare and expensive, such as the roots of a preconditioner, so that the
-   * program is compiled without it: what {@link GradientTransformation.refreshesAt} says of the step. A loop compiles two
-   * programs, and most steps run the one without. Otherwise, and if left out, every update does the work, and the device
-   * decides by the step whether it is kept.
+   * program is compiled without it; `true` that it does nothing that only the beginning needs: what
+   * {@link GradientTransformation.refreshesAt} says of the step. A loop compiles a program for each, and most steps run the
+   * one without. With `"start"`, and if left out, every update does all the work, and the device decides by the step what of
+   * it is kept.
    */
-  readonly refresh?: boolean;
+  readonly refresh?: Refresh;
 }
+
+/**
+ * How much of the rare work an update does: none, that which comes back, or all of it, with what only the beginning needs.
+ */
+export type Refresh = false | true | "start";
 
 /** What a rule can ask of `extra`. */
 export type Need = Exclude<keyof Extra, "refresh">;
@@ -73,7 +79,7 @@ export interface Rule<B extends TensorTree = TensorTree> {
   /** The parameters to evaluate the model at, for methods that average; `context.step` counts the updates done. */
   evalParams?(buffers: B, context: EvalContext): TensorTree;
   /** Whether the update of index `step` = 0, 1, … does its rare expensive part; a rule without has none. */
-  refreshesAt?(step: number): boolean;
+  refreshesAt?(step: number): Refresh;
   /** Scalars worth watching that the rule found itself, by name. */
   quantities?(buffers: B): Readonly<Record<string, Tensor>>;
 }
@@ -92,7 +98,7 @@ export interface GradientTransformation {
   /** The state before the first update. */
   init(params: unknown): OptimizerState;
   /** What {@link Extra.refresh} is to be in the update of index `step` = 0, 1, …: a number of the host. */
-  refreshesAt(step: number): boolean;
+  refreshesAt(step: number): Refresh;
   /**
    * One update.
    *
@@ -115,7 +121,7 @@ export interface RuleDefinition<B extends TensorTree> {
   readonly init?: (params: TensorTree) => B;
   readonly update: Rule<B>["update"];
   readonly evalParams?: (buffers: B, context: EvalContext) => TensorTree;
-  readonly refreshesAt?: (step: number) => boolean;
+  readonly refreshesAt?: (step: number) => Refresh;
   readonly quantities?: (buffers: B) => Readonly<Record<string, Tensor>>;
 }
 

@@ -79,7 +79,9 @@ describe.each(records)("$name", (record) => {
     const reached: number[] = [];
     const before = await bowl(initial()).item();
     for (const learningRate of rates) {
-      const optimizer = record.create(learningRate === undefined ? {} : knownOptions(record, { learningRate }));
+      const optimizer = record.create(
+        learningRate === undefined ? {} : knownOptions(record, { learningRate, restLearningRate: learningRate }),
+      );
       const { run } = training(optimizer, bowl);
       const state = run(begin(optimizer, initial()), 0, 300);
       expect(await state.optimizer.step.item()).toBe(300);

@@ -1,7 +1,7 @@
 import { compile, init, placeholder, type Tensor, treeFlatten, treeLeaves, treeMap } from "@thalweg/tensor";
 import { evaluateReference, type NdArray } from "@thalweg/tensor/testing";
 import { packNumbers } from "../src/constant";
-import type { GradientTransformation, OptimizerState } from "../src/index";
+import type { GradientTransformation, OptimizerState, Refresh } from "../src/index";
 
 /** Everything a step changes. */
 export interface StepState<P> {
@@ -10,7 +10,7 @@ export interface StepState<P> {
 }
 
 /** One step from a state and its inputs. @param refresh See {@link Extra.refresh}. */
-export type Step<P, I, R> = (state: StepState<P>, inputs: I, refresh: boolean) => readonly [StepState<P>, R];
+export type Step<P, I, R> = (state: StepState<P>, inputs: I, refresh: Refresh) => readonly [StepState<P>, R];
 
 /** What a runner hands back: after every step the parameters and results, leaf by leaf. */
 export interface Trace {
@@ -34,7 +34,7 @@ export function runReference<P, I, R>(
   const blank = <T>(tree: T): T => treeMap((x: Tensor) => placeholder(x.shape, x.dtype), tree) as T;
   const [stateSlots, inputSlots] = [blank(start), blank(first as I)];
   // One graph for all steps, so that it decides itself when to refresh.
-  const [next, result] = step(stateSlots, inputSlots, true);
+  const [next, result] = step(stateSlots, inputSlots, "start");
   const [slots, outputs] = [treeLeaves<Tensor>(stateSlots), treeLeaves<Tensor>(next)];
   let values = evaluateReference(treeLeaves<Tensor>(start));
   const { hyperparameters } = stateSlots.optimizer;
@@ -71,7 +71,7 @@ export async function runOnDevice<P, I, R>(
   // Copies, so that what a test holds is not donated.
   const copy = treeMap((x: Tensor) => x.add(0), params) as P;
   const program = compile(
-    (state: StepState<P>, input: I, refresh: boolean) => {
+    (state: StepState<P>, input: I, refresh: Refresh) => {
       const [next, result] = step(state, input, refresh);
       return [next, treeMap((x: Tensor) => x.add(0), next.params) as P, result] as const;
     },

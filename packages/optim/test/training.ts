@@ -6,6 +6,7 @@ import {
   type GradientTransformation,
   type OptimizerRecord,
   type OptimizerState,
+  type Refresh,
   type TensorTree,
 } from "../src/index";
 
@@ -36,7 +37,7 @@ export function extrasOf<P>(loss: (params: P) => Tensor, params: P): Required<Om
 /** Training on a loss: what a loop would do, with two programs for optimizers that refresh. */
 export function training<P>(optimizer: GradientTransformation, loss: (params: P) => Tensor) {
   const program = compile(
-    ({ params, optimizer: own }: TrainingState<P>, refresh: boolean): TrainingState<P> => {
+    ({ params, optimizer: own }: TrainingState<P>, refresh: Refresh): TrainingState<P> => {
       const [, gradients] = valueAndGrad(loss)(params);
       const extra = { ...extrasOf(loss, params), refresh };
       const [updates, next] = optimizer.update(gradients as P, own, params, extra);

@@ -1,5 +1,11 @@
 import { hvp, valueAndGrad } from "@thalweg/autograd";
-import { applyUpdates, evalParams, type GradientTransformation, type OptimizerState } from "@thalweg/optim";
+import {
+  applyUpdates,
+  evalParams,
+  type GradientTransformation,
+  type OptimizerState,
+  type Refresh,
+} from "@thalweg/optim";
 import {
   bernoulli,
   compile,
@@ -135,7 +141,7 @@ async function runEach(
   const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
   const zeros = emptySums();
   await evaluate.prepare(zeros, initial.params, initial.model, data, start, keys.evaluation);
-  const variants = parts.optimizer.rule.refreshesAt === undefined ? [false] : [false, true];
+  const variants = refreshesOf(parts.optimizer);
   for (const refresh of variants) await step.prepare(initial, data, stepKeys, refresh);
   const sums = evaluate(zeros, initial.params, initial.model, data, start, keys.evaluation);
   const penalty = regularizer(initial.params);
@@ -145,11 +151,17 @@ async function runEach(
   for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();
 }
 
+/** The programs that a run can need, by what an optimizer says of its first steps. */
+function refreshesOf(optimizer: GradientTransformation): readonly Refresh[] {
+  const first = Array.from({ length: 4096 }, (_, step) => optimizer.refreshesAt(step));
+  return [...new Set(first)];
+}
+
 function compilePrograms(parts: ProgramParts) {
   const { problem, dataset, optimizer, batchSize, l2, trainLogInterval } = parts;
 
   const step = compile(
-    (state: TrainingState, data: DataTensors, keys: StepKeys, refresh: boolean): TrainingState => {
+    (state: TrainingState, data: DataTensors, keys: StepKeys, refresh: Refresh): TrainingState => {
       const { step } = state.optimizer;
       const indices = trainingIndices(dataset, { key: keys.shuffling, step, batchSize });
       const batch = gatherBatch(data, dataset.shape, indices);

@@ -2,6 +2,7 @@ import type { GradientTransformation } from "../../src/index";
 import { entryOf } from "../oracle-data";
 import { adaptiveMakers } from "./adaptive";
 import { basicMakers } from "./basic";
+import { nonDiagonalMakers } from "./non-diagonal";
 import type { Maker, OracleOptions } from "./options";
 import { rateFreeMakers } from "./rate-free";
 import { signAndLayerwiseMakers } from "./sign-and-layerwise";
@@ -17,9 +18,7 @@ const makers: Readonly<Record<string, Maker>> = {
   ...basicMakers,
   ...adaptiveMakers,
   ...signAndLayerwiseMakers,
+  ...nonDiagonalMakers,
   ...rateFreeMakers,
   ...wrapperMakers(makeOptimizer),
 };
-
-/** Whether there is a maker for the name. */
-export const isKnown = (name: string): boolean => Object.hasOwn(makers, name);
