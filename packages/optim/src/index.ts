@@ -141,6 +141,7 @@ export { scale, scaleByLearningRate } from "./transforms/scale";
 export { type Graft, type ShampooScalingOptions, scaleByShampoo } from "./transforms/shampoo";
 export { scaleByTrustRatio, type TrustRatioOptions } from "./transforms/trust-ratio";
 export { accumulate } from "./wrappers/accumulate";
+export { type ApplyIfFiniteOptions, applyIfFinite } from "./wrappers/apply-if-finite";
 export { type PolynomialAverageOptions, polynomialAverage } from "./wrappers/distance-average";
 export { type EmaOptions, ema, emaParams } from "./wrappers/ema";
 export { type LookaheadOptions, lookahead } from "./wrappers/lookahead";

@@ -68,24 +68,13 @@ describe.skipIf(why !== undefined)(why ?? "oracles: optim", () => {
       const trace = runReference(optimizer, step, params, inputs);
       // The files hold 12 digits; differences of the rules' order of operations grow on the way as those of f32 do.
       const growth = (index: number) => Math.max(1, (example.float32Deviation[index] as number) / 1e-7);
-      compare(
-        example,
-        trace,
-        (index) => 1e-9 * growth(index),
-        (relative) => relative,
-      );
+      compare(example, trace, (index) => 1e-9 * growth(index), 0);
     });
 
     it("on the device", async () => {
       const { step, optimizer, params, inputs } = setUp(example);
       const trace = await runOnDevice(optimizer, step, params, inputs);
-      // Estimates of a rate begin with distances of a few roundings of the parameters: those cannot be exact in f32.
-      compare(
-        example,
-        trace,
-        (index) => 1e-5 + 20 * (example.float32Deviation[index] as number),
-        (relative) => Math.max(relative, 0.1),
-      );
+      compare(example, trace, (index) => 1e-5 + 20 * (example.float32Deviation[index] as number), 2 ** -22);
     });
   });
 });
@@ -118,13 +107,13 @@ function setUp({ optimizer: name, options, problem: problemName, extras: extrasN
   return { step, optimizer, params: tensorsOf(problem.params), inputs };
 }
 
-/** Deviations count relative to the largest element of each tensor; where rounding is amplified nothing is compared. */
-function compare(
-  example: TrajectoryCase,
-  trace: Trace,
-  allowed: (index: number) => number,
-  ofScalars: (relative: number) => number,
-): void {
+/**
+ * Deviations count relative to the largest element of each tensor; where rounding is amplified nothing is compared.
+ *
+ * @param roundoff Of the parameters, over a few steps. Estimates of a rate begin with distances of a few roundings: with ‖x - x0‖ as it was
+ *   before the step, they can be off by the roundoff of x over it, and later ones build on them.
+ */
+function compare(example: TrajectoryCase, trace: Trace, allowed: (index: number) => number, roundoff: number): void {
   const { atSteps, expected, problem } = example;
   const names = Object.keys(entryOf(problems, problem).params);
   const check = (actual: ArrayLike<number> | undefined, array: OracleArray, relative: number, what: string) => {
@@ -132,6 +121,7 @@ function compare(
     const scale = Math.max(...values.map(Math.abs));
     expectClose(actual ?? [], values, { relative: 0, absolute: relative * scale }, what);
   };
+  let blur = 0;
   for (const [index, step] of atSteps.entries()) {
     const relative = allowed(index);
     if (relative > 0.05) continue;
@@ -143,8 +133,10 @@ function compare(
     for (const [name, array] of Object.entries(expected.evalParams?.[index] ?? {})) {
       check(results.get(`evalParams.${name}`), array, relative, `evalParams ${name} after step ${step}`);
     }
+    const { size, distance } = wayTo(example, index - 1);
+    if (distance > 0) blur = Math.max(blur, (roundoff * size) / distance);
     for (const [name, array] of Object.entries(expected.scalars?.[index] ?? {})) {
-      check(results.get(`scalars.${name}`), array, ofScalars(relative), `${name} after step ${step}`);
+      check(results.get(`scalars.${name}`), array, relative + blur, `${name} after step ${step}`);
     }
     const loss = expected.lossBefore?.[index];
     // The parameters before the step deviate as those of the step compared before it, and the loss twice as much.
@@ -195,3 +187,20 @@ describe.skipIf(why !== undefined)(why ?? "oracles: schedules", () => {
     expectClose(await rates.data(), expected, { relative: 1e-5, absolute: 1e-7 * largest }, "on the device");
   });
 });
+
+/** The norm of the parameters that a case expects there, and their distance from the start, which is 0 before the first. */
+function wayTo(
+  { problem, expected }: TrajectoryCase,
+  index: number,
+): { readonly size: number; readonly distance: number } {
+  const { params: start } = entryOf(problems, problem);
+  const tree = expected.params[index] ?? start;
+  const pairs = Object.entries(start).flatMap(([name, array]) => {
+    const values = valuesOf(tree[name] ?? array);
+    return valuesOf(array).map((origin, place) => [origin, values[place] as number] as const);
+  });
+  return {
+    size: Math.hypot(...pairs.map(([, x]) => x)),
+    distance: Math.hypot(...pairs.map(([origin, x]) => x - origin)),
+  };
+}

@@ -20,6 +20,7 @@ it("the package exports these names", () => {
       "adopt",
       "amsbound",
       "amsgrad",
+      "applyIfFinite",
       "applyUpdates",
       "centralize",
       "chain",

@@ -25,8 +25,8 @@ interface Run {
   /** Gradients of one step after the other. */
   readonly gradients: readonly OracleTree[];
   readonly params: OracleTree;
-  /** Expected after each step; null where nothing is known. */
-  readonly expected: readonly (OracleTree | null)[];
+  /** Expected after each step; null for zeros. */
+  readonly expected: readonly (OracleTree | null | "unknown")[];
   /** Default: updates. With `"evalParams"` the gradients are the parameters that training went through. */
   readonly compared?: "updates" | "evalParams";
 }
@@ -63,6 +63,8 @@ const runs: Readonly<Record<string, (example: TransformCase) => readonly Run[]>>
       { transformation, gradients: gradientSequence, params: gradientSequence[0] as OracleTree, expected: known },
     ];
   },
+  swa: ({ options: { start = 0, every = 0 }, ...rest }) => [points(optim.swa({ start, every }), rest)],
+  lawa: ({ options: { length = 0 }, ...rest }) => [points(optim.lawa({ length }), rest)],
   ema: ({ options: { decay = 0 }, sequence = [], expected }) =>
     (["debiased", "first"] as const).flatMap((start) => {
       const known = expected[start === "first" ? "startedAtFirst" : start] as readonly OracleTree[];
@@ -73,6 +75,18 @@ const runs: Readonly<Record<string, (example: TransformCase) => readonly Run[]>>
       ];
     }),
 };
+
+/** An average of points of training, of which the last value is known. */
+function points(
+  transformation: GradientTransformation,
+  { sequence = [], expected }: Pick<TransformCase, "sequence" | "expected">,
+): Run {
+  const known = sequence.map((_, step) =>
+    step === sequence.length - 1 ? (expected.average as OracleTree) : "unknown",
+  );
+  const params = sequence[0] as OracleTree;
+  return { transformation, gradients: sequence, params, expected: known, compared: "evalParams" };
+}
 
 const isMatrix = ({ shape }: optim.ParameterInfo) => shape.length >= 2;
 
@@ -121,6 +135,7 @@ const differences = (a: Params, b: Params): Params => optim.mapTensors((x, y) =>
 function compare({ expected, params }: Run, { results }: Trace, relative: number): void {
   const names = Object.keys(params);
   for (const [step, tree] of expected.entries()) {
+    if (tree === "unknown") continue;
     for (const [position, name] of names.entries()) {
       const actual = results[step]?.[position] as ArrayLike<number>;
       if (tree === null) {

@@ -56,10 +56,12 @@ function polyakRule({ learningRate, scale, lowerBound, maxStep, smoothing, steps
         [Tensor],
       ];
       const excess = (extra.loss as Tensor).cast("f32").sub(bound).maximum(0);
-      const wanted = quotient(excess, treeSquaredNorm(gradients).mul(c));
+      const squaredNorm = treeSquaredNorm(gradients).mul(c);
+      const wanted = quotient(excess, squaredNorm);
       const limit =
         growth === undefined ? (limits ? (numbers("maxStep")[0] as Tensor) : full([], unlimited)) : before.mul(growth);
-      const eta = wanted.minimum(limit);
+      // A step without gradient says nothing; a step size of 0 could never grow again.
+      const eta = squaredNorm.equal(0).where(before.minimum(limit), wanted.minimum(limit));
       return [mapTensors((g) => g.mul(eta.mul(rate).neg()), gradients), { eta }];
     },
     quantities: ({ eta }) => ({ eta }),

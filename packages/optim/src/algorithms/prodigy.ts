@@ -1,5 +1,5 @@
 import { full, type Tensor } from "@thalweg/tensor";
-import { constant, decayConstant, nonNegative, positive } from "../constant";
+import { constant, decayConstant, fraction, nonNegative, positive } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
 import type { Schedule } from "../schedules/schedule";
 import { copyOf, mapTensors, type TensorTree, treeSum, treeZeros } from "../tensors";
@@ -8,11 +8,11 @@ import { updateAverage } from "../transforms/average";
 import { type DecayMask, decaysOf } from "../transforms/decay";
 import { awayFromZero, type MomentOptions, momentConstants, squares, unbiasing } from "../transforms/moments";
 import { decayedIn } from "./decayed";
-import { adamBetas, amount, epsilon, growthRate, off, rateFactor, weightDecay } from "./specs";
+import { adamBetas, epsilon, growthRate, off, rateFactor, weightDecay } from "./specs";
 
 interface ProdigyOptions extends MomentOptions {
   readonly learningRate: number | Schedule;
-  readonly beta3: number;
+  readonly beta3: number | Schedule;
   readonly biasCorrection: boolean;
   readonly safeguardWarmup: boolean;
   readonly initialDistance: number;
@@ -36,17 +36,15 @@ type ProdigyBuffers = {
 
 function prodigyRule(options: ProdigyOptions): GradientTransformation {
   const owner = "prodigy";
-  const { learningRate, beta2, beta3, biasCorrection, safeguardWarmup, initialDistance, weightDecay: decay } = options;
+  const { learningRate, beta3, biasCorrection, safeguardWarmup, initialDistance, weightDecay: decay } = options;
   const { value: first } = constant(owner, "initialDistance", initialDistance, positive);
   const [decays, grows] = [decay !== 0, options.growthRate !== 0];
-  // The retained fraction of the numerator is √β2 where it is not given, and follows it only then.
-  const third = beta3 === 0 && typeof beta2 === "number" ? Math.sqrt(beta2) : beta3;
   return transformation<ProdigyBuffers>({
     name: owner,
     constants: [
       constant(owner, "learningRate", learningRate, nonNegative),
       ...momentConstants(owner, options),
-      decayConstant(owner, "beta3", third),
+      ...(beta3 === 0 ? [] : [decayConstant(owner, "beta3", beta3)]),
       constant(owner, "coefficient", options.coefficient, positive),
       ...(grows ? [constant(owner, "growthRate", options.growthRate, { min: 1 })] : []),
       ...(decays ? [constant(owner, "weightDecay", decay, nonNegative)] : []),
@@ -63,11 +61,11 @@ function prodigyRule(options: ProdigyOptions): GradientTransformation {
     update(given, buffers, context) {
       const { params, constant: numbers } = context;
       const { beta1, beta2: second, epsilon: eps, unbias1, unbias2 } = unbiasing(context);
-      const [[rate], [kept], [coefficient]] = ["learningRate", "beta3", "coefficient"].map((name) => numbers(name)) as [
-        [Tensor],
+      const [[rate], [coefficient]] = ["learningRate", "coefficient"].map((name) => numbers(name)) as [
         [Tensor],
         [Tensor],
       ];
+      const kept = beta3 === 0 ? (second[0] as Tensor).sqrt() : (numbers("beta3")[0] as Tensor);
       const [lambda] = decays ? numbers("weightDecay") : [];
       const mask = decaysOf(options.decayMask, params);
       const gradients = options.decoupled ? given : decayedIn(given, params, lambda, mask);
@@ -118,16 +116,21 @@ export const prodigyRecord = defineOptimizer({
     beta3: {
       type: "float",
       default: 0,
-      min: 0,
-      max: 1,
-      open: "max",
+      schedulable: true,
       description: "retained fraction of the distance's sums; 0 stands for √beta2",
+      ...fraction,
     },
     epsilon: epsilon(1e-8, "added to the root of the second moment, times the distance"),
     biasCorrection: off("correct the moments for their start at 0"),
     safeguardWarmup: off("leave the rate out of the distance's sums, for schedules that begin at 0"),
     initialDistance: { type: "float", default: 1e-6, description: "first estimate of the distance", ...positive },
-    coefficient: amount(1, "factor of the estimated distance"),
+    coefficient: {
+      type: "float",
+      default: 1,
+      schedulable: true,
+      description: "factor of the estimated distance",
+      ...positive,
+    },
     growthRate: growthRate(),
     ...weightDecay(0, true),
   },

@@ -22,6 +22,7 @@ const lookaheadOptions = {
     description: "how far the slow weights move",
     ...alphaRange,
   },
+  reset: off("begin the inner state anew after each move of the slow weights"),
 } as const;
 
 const lookaheadShared = {
@@ -39,7 +40,8 @@ export const lookaheadMomentumRecord = defineOptimizer({
   ...lookaheadShared,
   hyperparameters: { ...momentumRecord.hyperparameters, ...lookaheadOptions },
   buffers: () => 2,
-  create: ({ every, alpha, ...inner }) => named("lookaheadMomentum", lookahead(momentum(inner), { every, alpha })),
+  create: ({ every, alpha, reset, ...inner }) =>
+    named("lookaheadMomentum", lookahead(momentum(inner), { every, alpha, reset })),
 });
 
 /** {@link momentum} under {@link lookahead}. */
@@ -52,7 +54,8 @@ export const lookaheadRadamRecord = defineOptimizer({
   ...lookaheadShared,
   hyperparameters: { ...radamRecord.hyperparameters, ...lookaheadOptions },
   buffers: () => 3,
-  create: ({ every, alpha, ...inner }) => named("lookaheadRadam", lookahead(radam(inner), { every, alpha })),
+  create: ({ every, alpha, reset, ...inner }) =>
+    named("lookaheadRadam", lookahead(radam(inner), { every, alpha, reset })),
 });
 
 /** {@link radam} under {@link lookahead}. */

@@ -1,21 +1,31 @@
 import { full, type Tensor, treeLeaves } from "@thalweg/tensor";
 import { type Constant, constant, nonNegative, positive } from "../constant";
 import type { Schedule } from "../schedules/schedule";
-import { copyOf, mapTensors, type TensorTree, treeNorm, treeSquaredNorm, treeSum, treeZeros } from "../tensors";
-import type { GradientTransformation, UpdateContext } from "../transform";
-import { wrap } from "../wrappers/wrap";
+import {
+  copyOf,
+  mapTensors,
+  type TensorTree,
+  treeDot,
+  treeNorm,
+  treeSquaredNorm,
+  treeSum,
+  treeZeros,
+} from "../tensors";
+import { type GradientTransformation, type UpdateContext, unknownName } from "../transform";
+import { checkDirection, wrap } from "../wrappers/wrap";
 
 export interface DistanceEstimateOptions {
   /**
    * `"dog"`: the largest distance from the start over the root of the sum of squared norms; `"dowg"`: the same with sums
-   * weighted by squared distances; `"prodigy"`: a lower bound of the distance to the solution from ⟨g, x0 - x⟩.
+   * weighted by squared distances; `"prodigy"`: a lower bound of the distance to the solution from ⟨g, x0 - x⟩;
+   * `"dAdaptation"`: another one from ⟨d, Σ d⟩, which is spread over the norm of the first direction.
    */
-  readonly estimate: "dog" | "dowg" | "prodigy";
+  readonly estimate: "dog" | "dowg" | "prodigy" | "dAdaptation";
   /** Factor of the estimated rate, at least 0. Default 1. */
   readonly learningRate?: number | Schedule;
   /** For `"dog"`: the first distance is this times 1 + the norm of the parameters. Default 1e-6; 1e-4 with batch norm. */
   readonly relativeStart?: number;
-  /** For `"dowg"`: the square of the first distance. Default 1e-4. For `"prodigy"`: the first distance. Default 1e-6. */
+  /** For `"dowg"`: the square of the first distance. Default 1e-4. For the bounds: the first distance. Default 1e-6. */
   readonly initial?: number;
   /** Added to the sum of squares (`"dog"`, default 1e-8) or to its root (`"dowg"`, default 1e-4). */
   readonly epsilon?: number;
@@ -29,6 +39,8 @@ type Estimate = { readonly start: TensorTree; readonly numbers: TensorTree };
 /** How a distance is estimated: the rates of all tensors, in the order of the leaves. */
 interface Estimator {
   readonly constants: readonly Constant[];
+  /** Whether it compares the parameters with those of the start. */
+  readonly looksBack: boolean;
   init(params: TensorTree): TensorTree;
   rates(
     gradients: TensorTree,
@@ -46,20 +58,21 @@ interface Estimator {
  * @see Ivgi, Hinder & Carmon, DoG is SGD's Best Friend, 2023
  * @see Khaled, Mishchenko & Jin, DoWG Unleashed, 2023
  * @see Mishchenko & Defazio, Prodigy, 2024
+ * @see Defazio & Mishchenko, Learning-Rate-Free Learning by D-Adaptation, 2023
  */
 export function scaleByDistanceEstimate(
   { rule }: GradientTransformation,
   options: DistanceEstimateOptions,
 ): GradientTransformation {
   const name = "scaleByDistanceEstimate";
-  const estimator = { dog: distanceOverGradients, dowg: weightedGradients, prodigy: lowerBound }[options.estimate](
-    name,
-    options,
-  );
+  checkDirection(name, rule);
+  const make = Object.hasOwn(estimators, options.estimate) ? estimators[options.estimate] : undefined;
+  if (make === undefined) throw unknownName(`estimate of ${name}`, String(options.estimate), Object.keys(estimators));
+  const estimator = make(name, options);
   return wrap<Estimate>(rule, {
     name,
     constants: [constant(name, "learningRate", options.learningRate ?? 1, nonNegative), ...estimator.constants],
-    init: (params) => ({ start: copyOf(params), numbers: estimator.init(params) }),
+    init: (params) => ({ start: estimator.looksBack ? copyOf(params) : null, numbers: estimator.init(params) }),
     update(gradients, { own, inner }, contexts) {
       const { constant: numbers } = contexts.own;
       const [factor] = numbers("learningRate") as [Tensor];
@@ -89,6 +102,7 @@ function distanceOverGradients(
   /** The tensors that share a distance. */
   const groups = (tree: TensorTree): TensorTree[] => (layerwise ? treeLeaves<Tensor>(tree) : [tree]);
   return {
+    looksBack: true,
     constants: [],
     init: (params) => ({
       distances: groups(params).map((own) => treeNorm(own).add(1).mul(relative)),
@@ -101,11 +115,7 @@ function distanceOverGradients(
       const parts = groups(directions);
       const distances = before.distances.map((r, index) => r.maximum(treeNorm(ways[index])));
       const squares = before.squares.map((sum, index) => sum.add(treeSquaredNorm(parts[index])));
-      const etas = distances.map((r, index) => {
-        const sum = squares[index] as Tensor;
-        const isEmpty = sum.equal(0);
-        return isEmpty.where(0, r.div(isEmpty.where(1, sum).sqrt()));
-      });
+      const etas = distances.map((r, index) => quotient(r, (squares[index] as Tensor).sqrt()));
       const rates = treeLeaves<Tensor>(directions).map((_, index) => (layerwise ? etas[index] : etas[0]) as Tensor);
       const eta = etas.reduce((largest, own) => largest.maximum(own));
       return [rates, { distances, squares, eta }];
@@ -116,6 +126,7 @@ function distanceOverGradients(
 function weightedGradients(name: string, { initial = 1e-4, epsilon = 1e-4 }: DistanceEstimateOptions): Estimator {
   const { value: first } = constant(name, "initial", initial, positive);
   return {
+    looksBack: true,
     constants: [constant(name, "epsilon", epsilon, nonNegative)],
     init: () => ({ squaredDistance: full([], first), weighted: full([], 0), eta: full([], 0) }),
     rates(_, directions, { start, numbers }, context) {
@@ -123,9 +134,7 @@ function weightedGradients(name: string, { initial = 1e-4, epsilon = 1e-4 }: Dis
       const [eps] = context.constant("epsilon") as [Tensor];
       const squaredDistance = before.squaredDistance.maximum(treeSquaredNorm(wayFrom(start, context)));
       const weighted = before.weighted.add(squaredDistance.mul(treeSquaredNorm(directions)));
-      const divisor = weighted.sqrt().add(eps);
-      const isEmpty = divisor.equal(0);
-      const eta = isEmpty.where(0, squaredDistance.div(isEmpty.where(1, divisor)));
+      const eta = quotient(squaredDistance, weighted.sqrt().add(eps));
       return [treeLeaves<Tensor>(directions).map(() => eta), { squaredDistance, weighted, eta }];
     },
   };
@@ -135,6 +144,7 @@ function weightedGradients(name: string, { initial = 1e-4, epsilon = 1e-4 }: Dis
 function lowerBound(name: string, { initial = 1e-6 }: DistanceEstimateOptions): Estimator {
   const { value: first } = constant(name, "initial", initial, positive);
   return {
+    looksBack: true,
     constants: [],
     init: (params) => ({ distance: full([], first), numerator: full([], 0), sum: treeZeros(params) }),
     rates(gradients, directions, { start, numbers }, context) {
@@ -147,10 +157,54 @@ function lowerBound(name: string, { initial = 1e-6 }: DistanceEstimateOptions): 
       const numerator = before.numerator.add(along.mul(weight).mul(distance));
       const sum = mapTensors((s, g) => s.add(g.mul(weight.mul(distance))), before.sum, gradients);
       const norm = treeSum(mapTensors((s) => s.abs(), sum));
-      const isEmpty = norm.equal(0);
-      const bound = isEmpty.where(0, numerator.div(isEmpty.where(1, norm)));
-      const next = distance.maximum(bound);
+      const next = distance.maximum(quotient(numerator, norm));
       return [treeLeaves<Tensor>(directions).map(() => distance), { distance: next, numerator, sum }];
     },
   };
+}
+
+/**
+ * D-Adaptation's bound: with s = Σ q d and q = distance / ‖d1‖ it is 2 Σ q ⟨d, s⟩ / ‖s‖, where each product takes the sum
+ * before it. Over the gradient itself this is D-Adapted SGD without momentum.
+ */
+function spreadBound(name: string, { initial = 1e-6 }: DistanceEstimateOptions): Estimator {
+  const { value: first } = constant(name, "initial", initial, positive);
+  return {
+    looksBack: false,
+    constants: [],
+    init: (params) => ({
+      distance: full([], first),
+      numerator: full([], 0),
+      firstNorm: full([], 0),
+      sum: treeZeros(params),
+    }),
+    rates(_, directions, { numbers }, context) {
+      const before = numbers as Readonly<Record<"distance" | "numerator" | "firstNorm", Tensor>> & {
+        readonly sum: TensorTree;
+      };
+      const [factor] = context.constant("learningRate") as [Tensor];
+      const { distance } = before;
+      // Of the first direction that is not 0.
+      const firstNorm = before.firstNorm.equal(0).where(treeNorm(directions), before.firstNorm);
+      const rate = distance.div(firstNorm.equal(0).where(1, firstNorm));
+      const step = rate.mul(factor);
+      const numerator = before.numerator.add(treeDot(directions, before.sum).mul(step));
+      const sum = mapTensors((s, d) => s.add(d.mul(step)), before.sum, directions);
+      const next = distance.maximum(quotient(numerator.mul(2), treeNorm(sum)));
+      return [treeLeaves<Tensor>(directions).map(() => rate), { distance: next, numerator, firstNorm, sum }];
+    },
+  };
+}
+
+const estimators = {
+  dog: distanceOverGradients,
+  dowg: weightedGradients,
+  prodigy: lowerBound,
+  dAdaptation: spreadBound,
+} as const;
+
+/** Their quotient; 0 where nothing is divided. */
+function quotient(numerator: Tensor, divisor: Tensor): Tensor {
+  const isEmpty = divisor.equal(0);
+  return isEmpty.where(0, numerator.div(isEmpty.where(1, divisor)));
 }

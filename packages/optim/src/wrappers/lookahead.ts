@@ -40,10 +40,12 @@ export function lookahead(
       const [updates, next] = rule.update(gradients, inner, innerContext);
       const isDue = step.add(1).rem(every).equal(0);
       const moved = mapTensors((s, x, u) => isDue.where(s.add(x.add(u).sub(s).mul(share)), s), slow, params, updates);
-      const kept = reset ? mapTensors((own, fresh) => isDue.where(fresh, own), next, rule.init(params)) : next;
+      // A rule that remembers where it began, begins at the slow weights.
+      const kept = reset ? mapTensors((own, fresh) => isDue.where(fresh, own), next, rule.init(moved)) : next;
       const back = mapTensors((u, s, x) => isDue.where(s.sub(x), u), updates, moved, params);
       return [back, { own: { slow: moved }, inner: kept }];
     },
     evalParams: ({ own: { slow } }) => slow,
+    ...(reset && rule.refreshesAt && { refreshesAt: (step) => rule.refreshesAt?.(step % every) ?? false }),
   });
 }

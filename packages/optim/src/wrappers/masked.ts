@@ -2,7 +2,7 @@ import type { Tensor } from "@thalweg/tensor";
 import { ArgumentError, treeFlatten, treeUnflatten } from "@thalweg/tensor";
 import { uniteConstants, uniteNeeds, uniteRefreshes } from "../chain";
 import { describeParameters, type ParameterInfo, type ParameterPredicate, type TensorTree } from "../tensors";
-import { type GradientTransformation, unknownName, withState } from "../transform";
+import { type Extra, type GradientTransformation, type UpdateContext, unknownName, withState } from "../transform";
 
 /**
  * Applies a transformation to some parameters; the gradients of the others pass unchanged. No state is kept for those.
@@ -12,33 +12,14 @@ import { type GradientTransformation, unknownName, withState } from "../transfor
 export function masked(inner: GradientTransformation, predicate: ParameterPredicate): GradientTransformation {
   const { rule } = inner;
   const { evalParams } = rule;
-  const split = (params: TensorTree) => {
-    const isChosen = describeParameters(params).map(predicate);
-    return {
-      chosen: (tree: TensorTree) => select(tree, isChosen),
-      /** The new tensors of the chosen ones, the old ones of the others. */
-      joined: (tree: TensorTree, old: TensorTree) =>
-        merge(
-          [
-            tree,
-            select(
-              old,
-              isChosen.map((is) => !is),
-            ),
-          ],
-          isChosen.map((is) => (is ? 0 : 1)),
-          old,
-        ),
-    };
-  };
+  const split = (params: TensorTree) => splitBy(describeParameters(params).map(predicate));
   return withState({
     ...rule,
     name: `masked ${rule.name}`,
     init: (params) => rule.init(split(params).chosen(params)),
     update(gradients, buffers, context) {
-      const { chosen, joined } = split(context.params);
-      const own = { ...context, params: chosen(context.params) };
-      const [updates, next] = rule.update(chosen(gradients), buffers, own);
+      const { chosen, joined, seen } = split(context.params);
+      const [updates, next] = rule.update(chosen(gradients), buffers, seen(context));
       return [joined(updates, gradients), next];
     },
     ...(evalParams && {
@@ -91,7 +72,7 @@ export function partition<L extends string>(
       const chosen = choices(context.params);
       const states = buffers as Readonly<Record<L, TensorTree>>;
       const results = rules.map((rule, index) => {
-        const own = { ...scoped(context, index), params: part(context.params, chosen, index) };
+        const own = splitBy(chosen.map((choice) => choice === index)).seen(scoped(context, index));
         return rule.update(part(gradients, chosen, index), states[labels[index] as L], own);
       });
       const next = Object.fromEntries(labels.map((label, index) => [label, results[index]?.[1]]));
@@ -121,6 +102,41 @@ export function partition<L extends string>(
       return Object.assign({}, ...rules.map((rule, index) => rule.quantities?.(states[labels[index] as L]) ?? {}));
     },
   });
+}
+
+/** Trees of the chosen tensors alone, and how they stand among the others. */
+function splitBy(isChosen: readonly boolean[]) {
+  const chosen = (tree: TensorTree) => select(tree, isChosen);
+  /** The new tensors of the chosen ones, the old ones of the others. */
+  const joined = (tree: TensorTree, old: TensorTree) => {
+    const others = select(
+      old,
+      isChosen.map((is) => !is),
+    );
+    return merge(
+      [tree, others],
+      isChosen.map((is) => (is ? 0 : 1)),
+      old,
+    );
+  };
+  /** The context of a rule that knows of the chosen ones only: at other points of theirs the others stay where they are. */
+  const seen = (context: UpdateContext): UpdateContext => {
+    const { params, extra } = context;
+    const { valueAndGrad, curvatureDiagonal, perSample } = extra;
+    const own: Extra = {
+      ...extra,
+      ...(valueAndGrad && {
+        valueAndGrad(point) {
+          const [loss, gradients] = valueAndGrad(joined(point, params));
+          return [loss, chosen(gradients)];
+        },
+      }),
+      ...(curvatureDiagonal && { curvatureDiagonal: () => chosen(curvatureDiagonal()) }),
+      ...(perSample && { perSample: () => chosen(perSample()) }),
+    };
+    return { ...context, params: chosen(params), extra: own };
+  };
+  return { chosen, joined, seen };
 }
 
 /** The tree with `null` in place of every tensor that is not chosen. */

@@ -4,7 +4,7 @@ import { checkSteps, type Schedule } from "../schedules/schedule";
 import { copyOf, mapTensors, type TensorTree } from "../tensors";
 import type { GradientTransformation } from "../transform";
 import { type DecayMask, decaysOf } from "../transforms/decay";
-import { wrap } from "./wrap";
+import { checkDirection, wrap } from "./wrap";
 
 export interface ScheduleFreeOptions {
   /** At least 0. */
@@ -45,6 +45,7 @@ export function scheduleFree({ rule }: GradientTransformation, options: Schedule
   const { weightDecay = 0, decayMask = "matrices" } = options;
   const name = "scheduleFree";
   checkSteps(`${name}: warmupSteps`, warmupSteps);
+  checkDirection(name, rule);
   const [isWeighted, decays] = [weightPower !== 0, weightDecay !== 0];
   return wrap<Points>(rule, {
     name,

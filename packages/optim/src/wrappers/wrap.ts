@@ -1,3 +1,4 @@
+import { ArgumentError } from "@thalweg/tensor";
 import { uniteConstants } from "../chain";
 import type { Constant } from "../constant";
 import type { TensorTree } from "../tensors";
@@ -7,7 +8,7 @@ import { type EvalContext, type Rule, withState } from "../transform";
 export type Wrapped<S extends TensorTree> = { readonly own: S; readonly inner: TensorTree };
 
 /** A rule around another one. */
-export interface Wrapper<S extends TensorTree> extends Partial<Pick<Rule, "needs">> {
+export interface Wrapper<S extends TensorTree> extends Partial<Pick<Rule, "needs" | "refreshesAt">> {
   readonly name: string;
   readonly constants?: readonly Constant[];
   init(params: TensorTree): S;
@@ -34,7 +35,7 @@ export function wrap<S extends TensorTree>(rule: Rule, wrapper: Wrapper<S>) {
           evalParams: (buffers, context) => rule.evalParams?.(of(buffers).inner, both(context).inner) ?? context.params,
         }
       : {};
-  const { refreshesAt } = rule;
+  const refreshesAt = wrapper.refreshesAt ?? rule.refreshesAt;
   return withState({
     name,
     constants,
@@ -48,4 +49,16 @@ export function wrap<S extends TensorTree>(rule: Rule, wrapper: Wrapper<S>) {
     ...evaluation,
     ...(refreshesAt && { refreshesAt }),
   });
+}
+
+/**
+ * Refuses what moves parameters by itself where a direction is asked for: its sign would be the wrong one.
+ *
+ * @throws ArgumentError for a rule with a learning rate.
+ */
+export function checkDirection(owner: string, { name, constants }: Rule): void {
+  if (!constants.some((own) => own.name.split(".").at(-1) === "learningRate")) return;
+  throw new ArgumentError(
+    `${owner}: ${name} has a learning rate of its own. Give a direction without, such as scaleByAdam or scaleByRms.`,
+  );
 }
