@@ -44,7 +44,8 @@ export async function evaluatePhases(
     sums.sums.dispose();
     sums.batch.dispose();
   }
-  const kept = new Set(treeLeaves<Tensor>(trained));
+  // The point may be the parameters of training, or an average that the optimizer keeps.
+  const kept = new Set(treeLeaves<Tensor>([trained, optimizer]));
   for (const leaf of treeLeaves<Tensor>(params)) if (!kept.has(leaf)) leaf.dispose();
   return { regularizer: penaltyValue, phases: results };
 }
