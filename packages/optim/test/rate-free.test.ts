@@ -4,6 +4,7 @@ import { evaluateReference, expectClose } from "@thalweg/tensor/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Extra, GradientTransformation, TensorTree } from "../src/index";
 import * as optim from "../src/index";
+import { begin, training } from "./training";
 
 beforeAll(async () => {
   await init();
@@ -183,6 +184,12 @@ describe("Polyak's step", () => {
     expect(etas.every(Number.isFinite)).toBe(true);
   });
 
+  it("minimizes the decay's part, too", () => {
+    const decayed = (params: Params) => bowl(params).add(params.weight.square().sum().mul(0.25));
+    const inside = follow(optim.polyak({ weightDecay: 0.5 }), { steps: 6 });
+    same(inside.params, follow(optim.polyak(), { steps: 6, loss: decayed }).params);
+  });
+
   it("sees the mean loss of accumulated gradients", () => {
     const make = () => optim.polyak({ maxStep: 0 });
     const whole = make();
@@ -195,6 +202,38 @@ describe("Polyak's step", () => {
     const [, middle] = parts.update(first[0], parts.init(initial()), initial(), first[1]);
     const [updates] = parts.update(other[0], middle, initial(), other[1]);
     same(updates, expected);
+  });
+});
+
+describe("directions that refresh", () => {
+  // Grafted, since the first gradients alone leave most of the factors' space without an estimate.
+  const shampoo = () =>
+    optim.scaleByShampoo({ beta1: 0, beta2: 0.9, epsilon: 1e-6, frequency: 3, start: 1, graft: "adam" });
+  const soap = () => optim.scaleBySoap({ beta1: 0, beta2: 0.9, epsilon: 1e-8, frequency: 3 });
+  const muon = () => optim.scaleByMuon({ momentum: 0 });
+  const square = { weight: initial().weight };
+  const loss = ({ weight }: typeof square) => weight.square().sum().add(weight.sum().square());
+  const directions = { shampoo, soap, muon };
+  const makers: readonly [string, (direction: GradientTransformation) => GradientTransformation][] = [
+    ["without schedule", (direction) => optim.scheduleFree(direction, { learningRate: 0.1 })],
+    ["DoG", (direction) => optim.scaleByDistanceEstimate(direction, { estimate: "dog", relativeStart: 1e-2 })],
+    [
+      "D-Adaptation",
+      (direction) => optim.scaleByDistanceEstimate(direction, { estimate: "dAdaptation", initial: 0.1 }),
+    ],
+  ];
+
+  it.each(
+    makers.flatMap(([how, make]) =>
+      Object.entries(directions).map(([name, direction]) => [how, name, () => make(direction())] as const),
+    ),
+  )("%s goes down a bowl with %s", async (_, name, make) => {
+    const optimizer = make();
+    expect([0, 1, 2, 3, 4].some((step) => optimizer.refreshesAt(step) !== false)).toBe(name !== "muon");
+    const { run } = training(optimizer, loss);
+    const { params, optimizer: state } = run(begin(optimizer, square), 0, 60);
+    const [before, after] = [await loss(square).item(), await loss(optim.evalParams(optimizer, state, params)).item()];
+    expect(after).toBeLessThan(before / 2);
   });
 });
 

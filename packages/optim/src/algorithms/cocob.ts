@@ -1,10 +1,13 @@
 import type { Tensor } from "@thalweg/tensor";
+import { named } from "../chain";
 import { constant, nonNegative, positive } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
 import type { Schedule } from "../schedules/schedule";
 import { copyOf, mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
+import { decayLinks } from "../transforms/decay";
 import { awayFromZero } from "../transforms/moments";
+import { coupledDecay } from "./specs";
 
 interface CocobOptions {
   readonly alpha: number | Schedule;
@@ -81,9 +84,11 @@ export const cocobRecord = defineOptimizer({
       ...positive,
     },
     epsilon: { type: "float", default: 1e-8, description: "the largest gradient before the first one", ...nonNegative },
+    ...coupledDecay(0),
   },
   buffers: () => 5,
-  create: coinBetting,
+  create: ({ weightDecay, decayMask, ...values }) =>
+    named("cocob", ...decayLinks(weightDecay, decayMask), coinBetting(values)),
 });
 
 /** COCOB-Backprop: every weight bets a part of what it won so far on the next sign of its gradient. */

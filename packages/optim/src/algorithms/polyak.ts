@@ -1,4 +1,4 @@
-import { full, type Tensor } from "@thalweg/tensor";
+import { full, type Tensor, treeLeaves } from "@thalweg/tensor";
 import { type Constant, constant, decayConstant, nonNegative, positive } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
 import type { Schedule } from "../schedules/schedule";
@@ -14,6 +14,7 @@ import {
   updateMoments,
   zeroMoments,
 } from "../transforms/moments";
+import { decayedIn } from "./decayed";
 import { adamBetas, coupledDecay, epsilon, momentumSpace, rateFactor, retained, steps } from "./specs";
 
 /** A limit that is not there. Large, but its square is finite. */
@@ -26,6 +27,8 @@ interface PolyakOptions {
   readonly maxStep: number | Schedule;
   readonly smoothing: number;
   readonly stepsPerEpoch: number;
+  readonly weightDecay: number | Schedule;
+  readonly decayMask: DecayMask;
 }
 
 /** The excess of the loss over a squared norm; 0 where the norm is. */
@@ -34,7 +37,8 @@ function quotient(excess: Tensor, squaredNorm: Tensor): Tensor {
   return isEmpty.where(0, excess.div(isEmpty.where(1, squaredNorm)));
 }
 
-function polyakRule({ learningRate, scale, lowerBound, maxStep, smoothing, stepsPerEpoch }: PolyakOptions) {
+function polyakRule(options: PolyakOptions) {
+  const { learningRate, scale, lowerBound, maxStep, smoothing, stepsPerEpoch, weightDecay, decayMask } = options;
   const owner = "polyak";
   const limits = maxStep !== 0;
   // Of the step before, so that the first one is limited by maxStep times it.
@@ -47,15 +51,22 @@ function polyakRule({ learningRate, scale, lowerBound, maxStep, smoothing, steps
       constant(owner, "scale", scale, positive),
       constant(owner, "lowerBound", lowerBound, {}),
       ...(limits ? [constant(owner, "maxStep", maxStep, positive)] : []),
+      ...(weightDecay === 0 ? [] : [constant(owner, "weightDecay", weightDecay, nonNegative)]),
     ],
     init: () => ({ eta: full([], typeof maxStep === "number" && maxStep > 0 ? maxStep : unlimited) }),
-    update(gradients, { eta: before }, { constant: numbers, extra }) {
+    update(given, { eta: before }, { params, constant: numbers, extra }) {
       const [[rate], [c], [bound]] = ["learningRate", "scale", "lowerBound"].map((name) => numbers(name)) as [
         [Tensor],
         [Tensor],
         [Tensor],
       ];
-      const excess = (extra.loss as Tensor).cast("f32").sub(bound).maximum(0);
+      const [lambda] = weightDecay === 0 ? [] : numbers("weightDecay");
+      const mask = decaysOf(decayMask, params);
+      const gradients = decayedIn(given, params, lambda, mask);
+      const own = (extra.loss as Tensor).cast("f32");
+      // The step is that of what is minimized, with the decay's part.
+      const loss = lambda === undefined ? own : own.add(decayingNorm(params, mask).mul(lambda.mul(0.5)));
+      const excess = loss.sub(bound).maximum(0);
       const squaredNorm = treeSquaredNorm(gradients).mul(c);
       const wanted = quotient(excess, squaredNorm);
       const limit =
@@ -66,6 +77,12 @@ function polyakRule({ learningRate, scale, lowerBound, maxStep, smoothing, steps
     },
     quantities: ({ eta }) => ({ eta }),
   });
+}
+
+/** The squared norm of the parameters that decay. */
+function decayingNorm(params: TensorTree, mask: readonly boolean[]): Tensor {
+  const own = treeLeaves<Tensor>(params).filter((_, index) => mask[index]);
+  return own.length === 0 ? full([], 0) : treeSquaredNorm(own);
 }
 
 const lowerBound = {
@@ -104,6 +121,7 @@ export const polyakRecord = defineOptimizer({
       ...nonNegative,
     },
     stepsPerEpoch: steps(1, 1, "steps of an epoch, for smoothing"),
+    ...coupledDecay(0),
   },
   buffers: () => 0,
   create: polyakRule,

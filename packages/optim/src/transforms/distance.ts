@@ -54,6 +54,7 @@ interface Estimator {
  * Gives a direction the rate that an estimate of the distance to the solution suggests: x ← x - α η d. The direction brings
  * no rate of its own. The sign is that of an optimizer: nothing follows.
  *
+ * @throws ArgumentError for a direction with a learning rate, and for an unknown estimate.
  * @example scaleByDistanceEstimate(scaleByAdam({ beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }), { estimate: "dog" })
  * @see Ivgi, Hinder & Carmon, DoG is SGD's Best Friend, 2023
  * @see Khaled, Mishchenko & Jin, DoWG Unleashed, 2023

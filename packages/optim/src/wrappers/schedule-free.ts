@@ -35,9 +35,12 @@ type Points = {
 
 /**
  * Any direction without a schedule: z ← z - α d, x an average of all z, and the next gradient at y = β1 x + (1 - β1) z. The
- * parameters of training are y; the model is evaluated at x. The direction brings no momentum and no rate of its own.
+ * parameters of training are y; the model is evaluated at x. The direction brings no momentum and no rate of its own:
+ * `scaleByShampoo` and `scaleBySoap` with beta1 = 0, `scaleByMuon` with momentum = 0. Statistics of batch norm belong to y;
+ * compute them anew at x, by some batches in training mode, before evaluating.
  *
  * @example scheduleFree(scaleByRms({ decay: 0.999, epsilon: 1e-8, debiased: true }), { learningRate: 2.5e-3 })
+ * @throws ArgumentError for a direction with a learning rate.
  * @see Defazio et al., The Road Less Scheduled, 2024
  */
 export function scheduleFree({ rule }: GradientTransformation, options: ScheduleFreeOptions): GradientTransformation {

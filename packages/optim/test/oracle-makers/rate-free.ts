@@ -58,10 +58,11 @@ export const rateFreeMakers: Readonly<Record<string, Maker>> = {
     return optim.dowg({ ...shared, initialSquaredDistance, epsilon: eps });
   },
   polyak(options) {
-    const { lr = 1, c, fMin, stepsPerEpoch } = options as Numbers<"c" | "fMin" | "stepsPerEpoch">;
+    const { decoupled: _, ...shared } = sharedOptions({ lr: 1, ...options });
+    const { c, fMin, stepsPerEpoch } = options as Numbers<"c" | "fMin" | "stepsPerEpoch">;
     const { maxStep, smoothing } = options as Readonly<Record<"maxStep" | "smoothing", number | null>>;
     const limits = { maxStep: maxStep ?? 0, smoothing: smoothing ?? 0, stepsPerEpoch };
-    return optim.polyak({ learningRate: lr, scale: c, lowerBound: fMin, ...limits });
+    return optim.polyak({ ...shared, scale: c, lowerBound: fMin, ...limits });
   },
   momo(options) {
     const { beta, lowerBound } = options as Numbers<"beta" | "lowerBound">;
@@ -75,6 +76,7 @@ export const rateFreeMakers: Readonly<Record<string, Maker>> = {
   },
   cocob(options) {
     const { alpha, eps } = options as Numbers<"alpha" | "eps">;
-    return optim.cocob({ alpha, epsilon: eps });
+    const { weightDecay, decayMask } = sharedOptions(options);
+    return optim.cocob({ alpha, epsilon: eps, weightDecay, decayMask });
   },
 };

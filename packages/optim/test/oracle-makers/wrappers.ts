@@ -19,8 +19,8 @@ export function wrapperMakers(
   };
   return {
     lookahead(options) {
-      const { k, alpha } = options as Numbers<"k" | "alpha">;
-      return optim.lookahead(inside(options), { every: k, alpha });
+      const { k, alpha, reset = false } = options as Numbers<"k" | "alpha"> & { readonly reset?: boolean };
+      return optim.lookahead(inside(options), { every: k, alpha, reset });
     },
     sam(options) {
       const { rho, eps, adaptive } = options as Numbers<"rho" | "eps"> & { readonly adaptive: boolean };
