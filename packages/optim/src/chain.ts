@@ -1,3 +1,4 @@
+import { ArgumentError } from "@thalweg/tensor";
 import type { Constant } from "./constant";
 import type { TensorTree } from "./tensors";
 import { type EvalContext, type GradientTransformation, type Rule, withState } from "./transform";
@@ -6,10 +7,18 @@ import { type EvalContext, type GradientTransformation, type Rule, withState } f
  * Transformations one after the other, from left to right: each gets the updates of the one before it. They share one
  * step counter. The last link that averages parameters says where to evaluate. Clipping comes first, then the preconditioner, then decoupled weight decay, and the learning rate last.
  *
+ * @throws ArgumentError if weight decay follows the learning rate, whose sign it would not have.
  * @example const optimizer = chain(clipByGlobalNorm({ maxNorm: 1 }), adamw({ learningRate: 1e-3 }));
  */
 export function chain(...links: readonly GradientTransformation[]): GradientTransformation {
   const rules = links.map(({ rule }) => rule);
+  const names = rules.map(({ name }) => name);
+  const rate = names.indexOf("scaleByLearningRate");
+  if (rate >= 0 && names.indexOf("addDecayedWeights", rate) > 0) {
+    throw new ArgumentError(
+      "chain: addDecayedWeights follows scaleByLearningRate, so that weights would grow by the factor of the decay. Put the learning rate last.",
+    );
+  }
   if (rules.length === 1) return links[0] as GradientTransformation;
   return withState(inOrder(rules, "chain"));
 }

@@ -59,6 +59,13 @@ export type {
 export { defineOptimizer, type OptimizerFamily, type OptimizerRecord } from "./optimizer-record";
 export { optimizers } from "./registry";
 export {
+  type CrowdedValleyScheduleName,
+  type CrowdedValleyScheduleOptions,
+  crowdedValleyFactors,
+  crowdedValleySchedule,
+  crowdedValleySchedules,
+} from "./schedules/crowded-valley";
+export {
   type CosineRestartsOptions,
   type CyclicOptions,
   cosineRestarts,
@@ -88,7 +95,9 @@ export {
 } from "./schedules/decay";
 export { join } from "./schedules/join";
 export { type PiecewiseConstantOptions, piecewiseConstant } from "./schedules/piecewise";
+export { type Plateau, type ReduceOnPlateauOptions, reduceOnPlateau } from "./schedules/plateau";
 export { type Schedule, type ScheduleNumbers, schedule } from "./schedules/schedule";
+export { everyEpoch, tableSchedule } from "./schedules/table";
 export { constantSchedule, type WarmupConstantOptions, type WarmupOptions, warmupConstant } from "./schedules/warmup";
 export {
   mapTensors,
@@ -131,17 +140,23 @@ export {
 } from "./transforms/clip";
 export { addDecayedWeights, type DecayMask, type DecayOptions } from "./transforms/decay";
 export { type DistanceEstimateOptions, scaleByDistanceEstimate } from "./transforms/distance";
+export { zeroNans } from "./transforms/finite";
 export type { MomentOptions } from "./transforms/moments";
 export { type MomentumOptions, scaleByMomentum } from "./transforms/momentum";
 export { type MuonScalingOptions, scaleByMuon } from "./transforms/muon";
+export { type AddNoiseOptions, addNoise } from "./transforms/noise";
 export { type CentralizeOptions, centralize, normalize } from "./transforms/normalize";
+export { type ProjectionOptions, project } from "./transforms/project";
 export { type ProximalRateOptions, scaleByProximalRate } from "./transforms/proximal";
 export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
 export { scale, scaleByLearningRate } from "./transforms/scale";
 export { type Graft, type ShampooScalingOptions, scaleByShampoo } from "./transforms/shampoo";
 export { scaleByTrustRatio, type TrustRatioOptions } from "./transforms/trust-ratio";
 export { accumulate } from "./wrappers/accumulate";
-export { type ApplyIfFiniteOptions, applyIfFinite } from "./wrappers/apply-if-finite";
+export {
+  type ApplyIfFiniteOptions,
+  applyIfFinite,
+} from "./wrappers/apply-if-finite";
 export { type PolynomialAverageOptions, polynomialAverage } from "./wrappers/distance-average";
 export { type EmaOptions, ema, emaParams } from "./wrappers/ema";
 export { type LookaheadOptions, lookahead } from "./wrappers/lookahead";
