@@ -4,7 +4,7 @@ import { evaluateReference, expectClose } from "@thalweg/tensor/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Extra, GradientTransformation, TensorTree } from "../src/index";
 import * as optim from "../src/index";
-import { begin, training } from "./training";
+import { begin, numbers, training } from "./training";
 
 beforeAll(async () => {
   await init();
@@ -393,6 +393,19 @@ describe("applyIfFinite", () => {
     same(params, run(inner(), [], 4).params);
     expect(skipped).toEqual([0]);
     expect(run(optim.applyIfFinite(inner()), [2, 3], 4).skipped).toEqual([2]);
+  });
+
+  it("finds them on the device, where compilers may assume that there are none", async () => {
+    // The root of a negative sum is not a number.
+    const loss = ({ weight, bias }: Params) => weight.square().sum().add(bias.sum().sqrt());
+    const optimizer = optim.applyIfFinite(inner(), { limit: 2 });
+    const { run } = training(optimizer, loss);
+    const skipped = run(begin(optimizer, initial()), 0, 2);
+    expect(await numbers(skipped.params)).toEqual(await numbers(initial()));
+    const { skipped: inARow } = optim.quantities(optimizer, skipped.optimizer);
+    expect(await inARow?.item()).toBe(2);
+    const passed = run(skipped, 2, 3);
+    expect((await numbers(passed.params)).flat().every(Number.isFinite)).toBe(false);
   });
 
   it("lets them pass after so many in a row", () => {
