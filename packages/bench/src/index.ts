@@ -23,15 +23,7 @@ export {
   readRecords,
 } from "./records/reader";
 export { checkpointPath, type ExistingRun, findExistingRun, recordPath, unfinishedRuns } from "./records/resume";
-export {
-  decodeSafetensors,
-  encodeSafetensors,
-  readSafetensors,
-  type SafetensorsDType,
-  type SafetensorsEntry,
-  type SafetensorsFile,
-  writeSafetensors,
-} from "./records/safetensors";
+export { readSafetensors } from "./records/safetensors";
 export type {
   Budget,
   CheckpointLine,

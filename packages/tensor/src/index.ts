@@ -75,6 +75,15 @@ export {
   truncatedNormal,
   uniform,
 } from "./random";
+export {
+  decodeSafetensors,
+  encodeSafetensors,
+  fromSafetensors,
+  type SafetensorsDType,
+  type SafetensorsEntry,
+  type SafetensorsFile,
+  toSafetensors,
+} from "./safetensors";
 export { scope } from "./scope";
 export { broadcastShapes, normalizeAxes, normalizeAxis, type Shape, sameShape, sizeOf } from "./shape";
 export {

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import type { SafetensorsFile } from "@thalweg/tensor";
 import { RecordError } from "../errors";
 import { configurationId } from "./codec";
 import { formatProblem, type RunRecord, readRecord } from "./reader";
-import { readSafetensors, type SafetensorsFile } from "./safetensors";
+import { readSafetensors } from "./safetensors";
 import type { RunConfiguration } from "./schema";
 
 /**
