@@ -178,7 +178,8 @@ describe("Shampoo", () => {
     for (let step = 0; step < 6; step++) always = all.program(always, "start");
     const [a, b] = [(await numbers(planned.params)).flat(), (await numbers(always.params)).flat()];
     a.forEach((value, index) => {
-      expect(Math.abs(value - (b[index] as number))).toBeLessThan(1e-5);
+      // The programs round otherwise, and roots of small eigenvalues enlarge that.
+      expect(Math.abs(value - (b[index] as number))).toBeLessThan(1e-4);
     });
   });
 
