@@ -43,6 +43,7 @@ export {
 } from "./algorithms/wrapped";
 export { scaleByYogi, type YogiScalingOptions, yogi } from "./algorithms/yogi";
 export { applyUpdates } from "./apply";
+export { type CatalogueEntry, catalogue } from "./catalogue";
 export { chain } from "./chain";
 export { type Constant, constant, decayConstant, type Range } from "./constant";
 export type {

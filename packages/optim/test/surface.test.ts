@@ -23,6 +23,7 @@ it("the package exports these names", () => {
       "amsgrad",
       "applyIfFinite",
       "applyUpdates",
+      "catalogue",
       "centralize",
       "chain",
       "clipByBlockRms",
