@@ -1,5 +1,6 @@
 // What the studies in this folder share: runs of a race by name, and tables in markdown.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Contestant, Quartiles, RunRecord } from "@thalweg/bench";
 
 /** `450 (400 – 500)`, `never` for an infinite median. */
@@ -33,5 +34,6 @@ export function writeSection(path: string, name: string, content: string, whenMi
   const before = existsSync(path) ? readFileSync(path, "utf8") : whenMissing;
   const text = before.includes(begin) ? before : `${before.trimEnd()}\n\n${begin}\n${end}\n`;
   const [head, rest] = [text.slice(0, text.indexOf(begin)), text.slice(text.indexOf(end))];
+  mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `${head}${begin}\n\n${content.trim()}\n\n${rest}`);
 }
