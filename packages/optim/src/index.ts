@@ -58,6 +58,7 @@ export type {
   ValuesOf,
 } from "./hyperparameter";
 export { defineOptimizer, type OptimizerFamily, type OptimizerRecord } from "./optimizer-record";
+export { type Preset, presets } from "./presets";
 export { optimizers } from "./registry";
 export {
   type CrowdedValleyScheduleName,

@@ -54,7 +54,7 @@ interface Definition<H extends HyperparameterSpecs>
 /** Makes the record of a method from a function of complete and checked values. */
 export function defineOptimizer<const H extends HyperparameterSpecs>(
   definition: Definition<H>,
-): OptimizerRecord<OptionsOf<H>> {
+): OptimizerRecord<OptionsOf<H>> & { readonly hyperparameters: H } {
   const { name, hyperparameters, buffers, create } = definition;
   const complete = (options: OptionsOf<H> = {}) => completeValues(name, hyperparameters, options);
   return {

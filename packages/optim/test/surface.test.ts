@@ -88,6 +88,7 @@ it("the package exports these names", () => {
       "polyak",
       "polynomial",
       "polynomialAverage",
+      "presets",
       "prodigy",
       "project",
       "quantities",
