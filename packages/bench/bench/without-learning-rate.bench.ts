@@ -2,12 +2,12 @@
 // ones. Writes its tables to docs/optimizers/without-learning-rate.md.
 //
 //   node --import ./scripts/run-sources.mjs packages/bench/bench/without-learning-rate.bench.ts [digits|fmnist_mlp ...]
-//       [--out results/without-learning-rate]
+//       [--methods a,b] [--out results/without-learning-rate]
 //
 // Protocol. The tuned ones: ten draws each of a random search over the spaces of their records (Crowded Valley's), all with
 // seed 42; the draw with the fewest steps to the target wins (the best metric, if none reaches it). The untuned ones: their
 // default hyperparameters. Then all of them with five other seeds. Only steps are compared, so that it does not matter what
-// else the machine does meanwhile. Runs that the folder holds already are not repeated.
+// else the machine does meanwhile. --methods limits the untuned ones: to those that were chosen on another workload. Runs that the folder holds already are not repeated.
 import { parseArgs } from "node:util";
 import {
   type AlgorithmRequest,
@@ -29,8 +29,8 @@ interface Setting {
 
 const settings: Readonly<Record<string, Setting>> = {
   digits: { target: 0.95, steps: 2000, interval: 25 },
-  // A little more than one epoch of DeepOBS's hundred.
-  fmnist_mlp: { target: 0.82, steps: 500, interval: 50 },
+  // Half an epoch of DeepOBS's hundred.
+  fmnist_mlp: { target: 0.76, steps: 200, interval: 25 },
 };
 const tuned = ["sgd", "momentum", "adam"];
 const draws = 10;
@@ -39,11 +39,13 @@ const seeds = [43, 44, 45, 46, 47];
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
-  options: { out: { type: "string", default: "results/without-learning-rate" } },
+  options: { methods: { type: "string" }, out: { type: "string", default: "results/without-learning-rate" } },
 });
-const untuned = Object.values(optimizers)
-  .filter(({ without }) => without.includes("learningRate"))
-  .map(({ name }) => name);
+const untuned =
+  flags.methods?.split(",") ??
+  Object.values(optimizers)
+    .filter(({ without }) => without.includes("learningRate"))
+    .map(({ name }) => name);
 
 const device = await init({ notice: () => {} });
 for (const workload of positionals.length > 0 ? positionals : Object.keys(settings)) {
