@@ -47,13 +47,13 @@ writeSection(`${folder}/README.md`, "index", index.join("\n"), "# Optimizers\n")
 async function drawPictures(): Promise<void> {
   mkdirSync(`${folder}/paths`, { recursive: true });
   const device = await init({ notice: () => {} });
-  for (const page of Object.keys(pages)) {
+  for (const [page, { title }] of Object.entries(pages)) {
     const panels: string[] = [];
     for (const record of recordsOf(page)) {
       panels.push(panel(record, await bestPath(record), panels.length));
       console.error(record.name);
     }
-    writeFileSync(`${folder}/paths/${page}.svg`, picture(panels));
+    writeFileSync(`${folder}/paths/${page}.svg`, picture(title, panels));
   }
   device.destroy();
 }
@@ -134,7 +134,7 @@ function panel({ name }: OptimizerRecord, { points, end, loss, rate }: Path, ind
   const line = near.map(([a, b]) => `${show(toX(a))},${show(toY(b))}`).join(" ");
   const label = rate === undefined ? "no rate" : `rate ${rate}`;
   return `<g transform="translate(${x} ${y})">
-<svg width="${width}" height="${height}" overflow="hidden"><use href="#valley"/>
+<svg width="${width}" height="${height}" overflow="hidden"><title>Path of ${name}</title><use href="#valley"/>
 <polyline points="${line}" fill="none" stroke="#c2410c" stroke-width="1.4"/>
 <circle cx="${show(toX(start[0]))}" cy="${show(toY(start[1]))}" r="3" fill="#1f2937"/>
 <circle cx="${show(toX(end[0]))}" cy="${show(toY(end[1]))}" r="3.5" fill="#fff" stroke="#c2410c" stroke-width="1.6"/></svg>
@@ -142,10 +142,11 @@ function panel({ name }: OptimizerRecord, { points, end, loss, rate }: Path, ind
 <text x="${width}" y="${height + 14}" text-anchor="end" fill="#4b5563">${label}, f ${loss < 1e-3 ? loss.toExponential(0) : loss.toPrecision(2)}</text></g>`;
 }
 
-function picture(panels: readonly string[]): string {
+function picture(title: string, panels: readonly string[]): string {
   const rows = Math.ceil(panels.length / columns);
   const [w, h] = [Math.min(panels.length, columns) * (width + 12) - 12, rows * (height + 34) - 8];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -12 ${w + 24} ${h + 24}" width="${w + 24}" font-family="system-ui, sans-serif" font-size="12" fill="#1f2937">
+<title>${title}: paths through a curved valley</title>
 <rect x="-12" y="-12" width="${w + 24}" height="${h + 24}" fill="#fff"/>
 <defs><g id="valley"><rect width="${width}" height="${height}" fill="#f8fafc"/>${contours()}
 <path d="M${show(toX(1) - 4)} ${show(toY(1))}h8m-4 -4v8" stroke="#0f766e" stroke-width="1.6"/></g></defs>
