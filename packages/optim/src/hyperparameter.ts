@@ -1,4 +1,4 @@
-import { ArgumentError } from "@thalweg/tensor";
+import { ArgumentError, nearestName } from "@thalweg/tensor";
 import { checkRange, type Range } from "./constant";
 import type { Schedule } from "./schedules/schedule";
 import type { ParameterPredicate } from "./tensors";
@@ -92,9 +92,15 @@ export function completeValues<H extends HyperparameterSpecs>(
   return values as ValuesOf<H>;
 }
 
+/** The end of the message: the nearest choice, if one is near. */
+function guess(value: unknown, { choices }: ChoiceSpec): string {
+  const nearest = typeof value === "string" ? nearestName(value, choices) : undefined;
+  return nearest === undefined ? "." : `; did you mean "${nearest}"?`;
+}
+
 function checkValue(what: string, value: unknown, spec: HyperparameterSpec): void {
-  const fail = (expected: string): never => {
-    throw new ArgumentError(`${what} is ${JSON.stringify(value) ?? typeof value}, expected ${expected}.`);
+  const fail = (expected: string, end = "."): never => {
+    throw new ArgumentError(`${what} is ${JSON.stringify(value) ?? typeof value}, expected ${expected}${end}`);
   };
   switch (spec.type) {
     case "boolean":
@@ -102,7 +108,8 @@ function checkValue(what: string, value: unknown, spec: HyperparameterSpec): voi
       return;
     case "choice":
       if (spec.predicate && typeof value === "function") return;
-      if (!spec.choices.some((choice) => choice === value)) fail(`one of ${spec.choices.join(", ")}`);
+      if (!spec.choices.some((choice) => choice === value))
+        fail(`one of ${spec.choices.join(", ")}`, guess(value, spec));
       return;
     case "integer":
       checkRange(what, value, spec);

@@ -151,7 +151,7 @@ export { type CentralizeOptions, centralize, normalize } from "./transforms/norm
 export { type ProjectionOptions, project } from "./transforms/project";
 export { type ProximalRateOptions, scaleByProximalRate } from "./transforms/proximal";
 export { type RmsScalingOptions, scaleByRms } from "./transforms/rms";
-export { scale, scaleByLearningRate } from "./transforms/scale";
+export { identity, scale, scaleByLearningRate } from "./transforms/scale";
 export { type Graft, type ShampooScalingOptions, scaleByShampoo } from "./transforms/shampoo";
 export { scaleByTrustRatio, type TrustRatioOptions } from "./transforms/trust-ratio";
 export { accumulate } from "./wrappers/accumulate";

@@ -63,6 +63,9 @@ describe("a wrong hyperparameter is refused", () => {
     expect(message(() => optimizers.rmsprop?.create({ centered: 1 }))).toMatchInlineSnapshot(
       `"rmsprop: centered is 1, expected true or false."`,
     );
+    expect(message(() => optimizers.nadam?.create({ form: "plan" }))).toMatchInlineSnapshot(
+      `"nadam: form is "plan", expected one of schedule, plain, next; did you mean "plain"?"`,
+    );
     expect(message(() => optimizers.adamw?.create({ decayMask: "vectors" }))).toMatchInlineSnapshot(
       `"adamw: decayMask is "vectors", expected one of matrices, all."`,
     );

@@ -51,6 +51,7 @@ it("the package exports these names", () => {
       "evalParams",
       "everyEpoch",
       "exponential",
+      "identity",
       "inverseSqrt",
       "inverseTime",
       "join",

@@ -1,14 +1,11 @@
 import { named } from "../chain";
 import { nonNegative, positive } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
-import { transformation } from "../transform";
 import { decayLinks } from "../transforms/decay";
 import { scaleByDistanceEstimate } from "../transforms/distance";
+import { identity } from "../transforms/scale";
 import { polynomialAverage } from "../wrappers/distance-average";
 import { amount, coupledDecay, rateFactor } from "./specs";
-
-/** The gradient itself as a direction. */
-const identity = () => transformation({ name: "identity", update: (gradients, buffers) => [gradients, buffers] });
 
 const start = {
   relativeStart: {

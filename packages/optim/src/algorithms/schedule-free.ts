@@ -1,7 +1,7 @@
 import { named } from "../chain";
 import { defineOptimizer } from "../optimizer-record";
-import { transformation } from "../transform";
 import { scaleByRms } from "../transforms/rms";
+import { identity } from "../transforms/scale";
 import { scheduleFree } from "../wrappers/schedule-free";
 import { amount, coupledDecay, epsilon, learningRate, momentumSpace, retained, steps } from "./specs";
 
@@ -20,8 +20,6 @@ const shared = {
   without: ["schedule"],
   cost: "elementwise",
 } as const;
-
-const identity = () => transformation({ name: "identity", update: (gradients, buffers) => [gradients, buffers] });
 
 /** The record of {@link scheduleFreeSgd}. */
 export const scheduleFreeSgdRecord = defineOptimizer({

@@ -4,6 +4,11 @@ import type { Schedule } from "../schedules/schedule";
 import { mapTensors } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
+/** Leaves gradients as they are: the direction of plain gradient descent, for wrappers that want one. */
+export function identity(): GradientTransformation {
+  return transformation({ name: "identity", update: (gradients, buffers) => [gradients, buffers] });
+}
+
 /** Multiplies by a number. */
 export function scale(factor: number): GradientTransformation {
   return transformation({
