@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   adam,
+  applyUpdates,
   lbfgs,
   muon,
   type OptimizerState,
@@ -206,6 +207,40 @@ describe("SOAP", () => {
     x.forEach((value, index) => {
       expect(Math.abs(value - (y[index] as number))).toBeLessThan(2e-6);
     });
+  });
+
+  it.each([
+    ["rows", "start without gradient", iota([20, 1], 0).greaterEqual(4).cast("f32")],
+    ["gradients", "have rank 1 at first", undefined],
+  ])("keeps orthonormal bases where %s %s, and moves in all directions later", async (_, __, rows) => {
+    const optimizer = soap({ frequency: 2, learningRate: 0.01, weightDecay: 0 });
+    const full = (step: number) => normal(key(step), [20, 12]);
+    const poor = (step: number) => (rows ? full(step).mul(rows) : normal(key(1), [20, 1]).mul(normal(key(2), [1, 12])));
+    const from = { x: normal(key(9), [20, 12]) };
+    let own = begin(optimizer, from);
+    const update = compile(
+      ({ params, optimizer: state }: typeof own, x: Tensor, refresh: Refresh) => {
+        const [updates, next] = optimizer.update({ x }, state, params, { refresh });
+        return { params: applyUpdates(params, updates), optimizer: next };
+      },
+      { donate: [0] },
+    );
+    for (let step = 0; step < 13; step++) {
+      own = update(own, step < 5 ? poor(step) : full(step), optimizer.refreshesAt(step));
+      const [scaling] = own.optimizer.buffers as unknown as [
+        { readonly rotations: readonly { readonly bases: readonly Tensor[] }[] },
+      ];
+      for (const q of scaling.rotations[0]?.bases ?? []) {
+        const n = q.shape.at(-1) as number;
+        const identity = iota([n, n], 0)
+          .equal(iota([n, n], 1))
+          .cast("f32");
+        expect(await q.transpose().matmul(q).sub(identity).abs().max().item()).toBeLessThan(1e-4);
+      }
+    }
+    const moves = await own.params.x.sub(from.x).abs().max({ axis: 1 }).data();
+    // Eight steps of about the rate, in directions of their own.
+    expect(Math.min(...moves)).toBeGreaterThan(0.015);
   });
 
   it("has QR decompositions only where bases are refreshed, and eigenvectors only at the start", () => {

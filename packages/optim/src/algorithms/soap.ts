@@ -170,15 +170,38 @@ function refreshedBases(
     const permutation = iota([n, n], 0).equal(order.cast("i32").expandDims(-2)).cast("f32");
     const sorted = basis.matmul(permutation);
     moved = multiplyAxis(moved, axis, permutation.transpose());
-    const { q } = linalg.qr(factor.matmul(sorted));
-    const largest = factor.abs().max({ axis: [-2, -1], keepDims: true });
-    // A factor of zeros has no columns to make orthogonal.
-    const iterated = largest.greater(0).where(q, basis);
+    const iterated = orthonormal(factor, sorted);
     const kept = isDue.where(iterated, basis);
     return begins ? isFirst.where(linalg.eigh(factor).vectors, kept) : kept;
   });
   return { bases: next, secondMoment: isDue.where(moved, secondMoment) };
 }
+
+/**
+ * The Q of the QR decomposition of L Q₀. Where L Q₀ has too low a rank in f32, as with inputs that were always 0, its Q is
+ * not orthonormal: a lost direction would never come back, since L times 0 is 0. There L has a ridge, which keeps its
+ * eigenvectors, and the directions of Q₀ where L has none.
+ */
+function orthonormal(factor: Tensor, basis: Tensor): Tensor {
+  const n = basis.shape.at(-1) as number;
+  const identity = iota([n, n], 0).equal(iota([n, n], 1));
+  const product = factor.matmul(basis);
+  const { q } = linalg.qr(product);
+  const defect = q
+    .transpose()
+    .matmul(q)
+    .sub(identity.cast("f32"))
+    .abs()
+    .max({ axis: [-2, -1], keepDims: true });
+  // At least the largest eigenvalue, so that the condition is at most 2^16.
+  const trace = identity.where(factor, 0).sum({ axis: [-2, -1], keepDims: true });
+  const scale = trace.greater(0).where(trace, 1);
+  const ridged = linalg.qr(product.div(scale).add(basis.mul(2 ** -16)));
+  return defect.less(largestDefect).where(q, ridged.q);
+}
+
+/** A decomposition that went well has n · 2^-22. */
+const largestDefect = 1e-3;
 
 interface SoapRateOptions {
   readonly learningRate: number | Schedule;
