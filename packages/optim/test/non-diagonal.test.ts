@@ -1,4 +1,4 @@
-import { compile, init, iota, key, linalg, normal, type Tensor, treeLeaves } from "@thalweg/tensor";
+import { compile, init, iota, key, linalg, normal, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -318,5 +318,27 @@ describe("L-BFGS", () => {
         .sum();
     const { params: end } = training(optimizer, loss).run(begin(optimizer, start), 0, 25);
     expect(await loss(end).item()).toBeLessThan(1e-8);
+  });
+
+  it("moves no farther than maxStep", async () => {
+    // After a first step of at most 1, the second one would go the whole rest of the way, 4 and more.
+    const loss = ({ x }: { readonly x: Tensor }) => x.square().sum().mul(0.5);
+    const lengths = async (maxStep: number) => {
+      const optimizer = lbfgs({ maxStep });
+      const { run } = training(optimizer, loss);
+      let state = begin(optimizer, { x: tensor([3, 4]) });
+      let before = [3, 4];
+      const found: number[] = [];
+      for (let step = 0; step < 3; step++) {
+        state = run(state, step, step + 1);
+        const after = [...(await state.params.x.data())];
+        found.push(Math.hypot(...after.map((x, index) => x - (before[index] as number))));
+        before = after;
+      }
+      return found;
+    };
+    const [, free] = await lengths(0);
+    expect(free).toBeGreaterThan(1);
+    for (const length of await lengths(0.5)) expect(length).toBeLessThanOrEqual(0.5 * (1 + 2 ** -20));
   });
 });

@@ -4,11 +4,12 @@ import { defineOptimizer } from "../optimizer-record";
 import { checkSteps, type Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
-import { learningRate, steps } from "./specs";
+import { amount, learningRate, steps } from "./specs";
 
 interface LbfgsOptions {
   readonly learningRate: number | Schedule;
   readonly history: number;
+  readonly maxStep: number | Schedule;
 }
 
 /** All parameters in one vector of n. (A type, so that it counts as a tree.) */
@@ -29,12 +30,16 @@ type LbfgsBuffers = {
 /** Pairs with less curvature than this are dropped. */
 const leastCurvature = 1e-10;
 
-function limitedMemory({ learningRate: rate, history }: LbfgsOptions): GradientTransformation {
+function limitedMemory({ learningRate: rate, history, maxStep }: LbfgsOptions): GradientTransformation {
   const owner = "lbfgs";
   checkSteps(`${owner}: history`, history, 1);
+  const isBounded = maxStep !== 0;
   return transformation<LbfgsBuffers>({
     name: owner,
-    constants: [constant(owner, "learningRate", rate, nonNegative)],
+    constants: [
+      constant(owner, "learningRate", rate, nonNegative),
+      ...(isBounded ? [constant(owner, "maxStep", maxStep, nonNegative)] : []),
+    ],
     init: (params) => {
       const n = treeLeaves<Tensor>(params).reduce((sum, { size }) => sum + size, 0);
       return {
@@ -67,7 +72,8 @@ function limitedMemory({ learningRate: rate, history }: LbfgsOptions): GradientT
       const direction = twoLoops(gradient, pairs, history).neg();
       const size = gradient.abs().sum();
       const first = size.greater(1).where(size.maximum(1).reciprocal(), 1);
-      const moved = direction.mul(isFirst.where(first.mul(alpha), alpha));
+      const proposed = direction.mul(isFirst.where(first.mul(alpha), alpha));
+      const moved = isBounded ? shortened(proposed, numbers("maxStep")[0] as Tensor) : proposed;
       return [unflat(moved, gradients), { ...pairs, previousGradient: gradient, previousStep: moved }];
     },
   });
@@ -109,6 +115,13 @@ function twoLoops(
   return result;
 }
 
+/** The vector, scaled to this length if it is longer. */
+function shortened(vector: Tensor, longest: Tensor): Tensor {
+  const length = dot(vector, vector).sqrt();
+  const isLong = length.greater(longest);
+  return isLong.where(vector.mul(longest.div(isLong.where(length, 1))), vector);
+}
+
 const dot = (a: Tensor, b: Tensor): Tensor => a.mul(b).sum();
 
 function flat(tree: TensorTree): Tensor {
@@ -137,6 +150,7 @@ export const lbfgsRecord = defineOptimizer({
   hyperparameters: {
     learningRate: learningRate(1),
     history: steps(10, 1, "pairs of steps and differences of gradients"),
+    maxStep: amount(1, "largest Euclidean length of a step; 0 is no limit"),
   },
   buffers: () => 2,
   create: limitedMemory,
@@ -144,6 +158,7 @@ export const lbfgsRecord = defineOptimizer({
 
 /**
  * L-BFGS without a line search, for full batches: x ← x - α H g, where H is the inverse Hessian that the last steps suggest.
- * Pairs with sᵀy ≤ 1e-10 are dropped, and the first step is scaled by min(1, 1 / ‖g‖₁).
+ * Pairs with sᵀy ≤ 1e-10 are dropped, and the first step is scaled by min(1, 1 / ‖g‖₁). No step is longer than `maxStep`:
+ * differences of gradients of two mini-batches are mostly noise, and what they suggest may be any length.
  */
 export const lbfgs = lbfgsRecord.create;

@@ -63,6 +63,6 @@ export const nonDiagonalMakers: Readonly<Record<string, Maker>> = {
   },
   lbfgs({ lr = 1, ...options }) {
     const { history } = options as Numbers<"history">;
-    return optim.lbfgs({ learningRate: lr, history });
+    return optim.lbfgs({ learningRate: lr, history, maxStep: 0 });
   },
 };
