@@ -21,9 +21,9 @@ describe.each(["CONTRIBUTING.md", "README.md"])("%s", (document) => {
 
 it("ARCHITECTURE.md names files and folders that exist", () => {
   const text = readFileSync(join(repositoryRoot, "ARCHITECTURE.md"), "utf8");
-  const names = [...text.matchAll(/`((?:tensor|autograd|nn|optim|workloads|bench)\/(?:src|test)[^`\s]*)`/g)].map(
-    ([, path]) => `packages/${path}`,
-  );
+  const names = [
+    ...text.matchAll(/`((?:tensor|autograd|curvature|nn|optim|workloads|bench)\/(?:src|test)[^`\s]*)`/g),
+  ].map(([, path]) => `packages/${path}`);
   expect(names.length).toBeGreaterThan(20);
   expect(names.filter((path) => !existsSync(join(repositoryRoot, path)))).toEqual([]);
 });

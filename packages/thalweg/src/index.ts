@@ -45,6 +45,10 @@ export {
 
 export { grad, hessian, hvp, jacobian, jvp, linearize, stopGradient, valueAndGrad, vjp, vmap } from "@thalweg/autograd";
 
+// Per-sample quantities, Kronecker factors, curvature operators.
+
+export * as curvature from "@thalweg/curvature";
+
 // Models, losses, initialisers.
 
 export * as nn from "@thalweg/nn";
