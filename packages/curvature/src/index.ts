@@ -1,3 +1,32 @@
+export type {
+  Block,
+  DiagonalBlock,
+  EmbeddingBlock,
+  Flavour,
+  KroneckerBlock,
+  UnitwiseBlock,
+} from "./kronecker/blocks";
+export {
+  type BlockInverse,
+  blockMatrix,
+  type DampingRule,
+  dampingRules,
+  type Eigenbasis,
+  type FactoredInverse,
+  fromBlockMatrix,
+  type Inverses,
+  invertFactors,
+  precondition,
+} from "./kronecker/damping";
+export type { BlockFactors, DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "./kronecker/factors";
+export {
+  type Evaluation,
+  type KroneckerCurvature,
+  type KroneckerOptions,
+  kroneckerCurvature,
+} from "./kronecker/kronecker-curvature";
+export type { Draws, PositionMask } from "./kronecker/statistics";
+export { type FisherKind, fisherKinds } from "./kronecker/vectors";
 export {
   binaryCrossEntropy,
   convexLoss,

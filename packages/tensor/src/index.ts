@@ -1,6 +1,7 @@
 export { type CompileOptions, compile, type Program, type ProgramStatistics } from "./compiler/compile";
 export { debugNonFinite } from "./compiler/debug";
 export { evaluate } from "./compiler/evaluate";
+export { type StridedView, stridedView } from "./compiler/strided";
 export { type ScaledDotProductAttentionOptions, scaledDotProductAttention } from "./composites/attention";
 export {
   type ConvolutionOptions,
@@ -58,7 +59,7 @@ export * as linalg from "./linalg/linalg";
 export { recompute } from "./loops/recomputed";
 export { type ScanOptions, scan } from "./loops/scan";
 export type { AttentionForm } from "./primitives/attention";
-export { type BatchContext, definePrimitive, type Primitive, type RuleContext } from "./primitives/definition";
+export { type BatchContext, definePrimitive, type Lowering, loweringOf, type Primitive, type RuleContext } from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";
 export {
   bernoulli,

@@ -1,4 +1,4 @@
-/** Views that are a plain grid in memory: what kernels written by hand can read without a copy. */
+/** Views that are a plain grid of another tensor: what kernels written by hand can read without a copy. */
 import { loweringOf } from "../primitives/definition";
 import type { Tensor } from "../tensor";
 import { type Index, linearFactor, linearize, variableIndex } from "../view";
@@ -13,9 +13,13 @@ export interface StridedView {
 
 /**
  * The node as a strided view of the nearest tensor that is in memory or is not a movement; undefined where the way there
- * is not linear, or fills in elements that do not exist.
+ * is not linear, fills in elements that do not exist, or (unless `signed`) runs backwards.
  */
-export function stridedView(node: Tensor, isStored: (node: Tensor) => boolean): StridedView | undefined {
+export function stridedView(
+  node: Tensor,
+  isStored: (node: Tensor) => boolean,
+  { signed = false }: { readonly signed?: boolean } = {},
+): StridedView | undefined {
   const variables = node.shape.map((extent, axis) => ({ name: `axis${axis}`, extent }));
   let at: readonly Index[] = variables.map(({ name, extent }) => variableIndex(name, 0, Math.max(0, extent - 1)));
   let base = node;
@@ -30,6 +34,7 @@ export function stridedView(node: Tensor, isStored: (node: Tensor) => boolean): 
   }
   const position = linearize(at, base.shape);
   const strides = variables.map(({ name }) => linearFactor(position, name));
-  if (position.constant < 0 || !strides.every((stride) => stride !== undefined && stride >= 0)) return undefined;
+  const isGrid = strides.every((stride) => stride !== undefined && (signed || stride >= 0));
+  if (position.constant < 0 || !isGrid) return undefined;
   return { base, offset: position.constant, strides: strides as number[] };
 }

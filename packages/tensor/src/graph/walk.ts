@@ -89,18 +89,27 @@ function applyJvp(
   return [primitive.jvp(tangents, { inputs, output: outputs[0] as Tensor, params: params[0] })];
 }
 
-/** Maps cotangents of the outputs to cotangents of the roots; null is zero. */
+/** Maps cotangents of the outputs to cotangents of the roots, then of what was observed; null is zero. */
 export type Pullback = (cotangents: readonly (Tensor | null)[]) => (Tensor | null)[];
 
 /**
  * Reverse mode: the graph between roots and outputs is noted now and walked backwards on every call.
  * Cotangents that meet are added in the fixed order of the walk, so that results are the same in every run.
+ *
+ * @param observed tensors on the way whose cotangents are wanted as well. Other than a root, what is observed does not
+ *   end the walk: what it was made of gets its cotangents too.
  */
-export function pullback(roots: readonly Tensor[], outputs: readonly Tensor[]): Pullback {
+export function pullback(
+  roots: readonly Tensor[],
+  outputs: readonly Tensor[],
+  observed: readonly Tensor[] = [],
+): Pullback {
+  const isObserved = new Set(observed);
   const equations = equationsBetween(roots, outputs, carriesDerivative);
   const active = new Set([...roots, ...equations.flatMap((equation) => equation.outputs)]);
   return (cotangents) => {
     const flowing = new Map<Tensor, Tensor>();
+    const seen = new Map<Tensor, Tensor>();
     const accumulate = (tensor: Tensor, cotangent: Tensor): void => {
       const other = flowing.get(tensor);
       flowing.set(tensor, other === undefined ? cotangent : other.add(cotangent));
@@ -114,7 +123,12 @@ export function pullback(roots: readonly Tensor[], outputs: readonly Tensor[]): 
       const { primitive, inputs } = equation;
       const incoming = equation.outputs.map((output) => flowing.get(output) ?? null);
       if (incoming.every((cotangent) => cotangent === null)) continue;
-      for (const output of equation.outputs) flowing.delete(output);
+      for (const output of equation.outputs) {
+        // Everything that reads an output comes after it: its cotangent is complete.
+        const complete = flowing.get(output);
+        if (complete !== undefined && isObserved.has(output)) seen.set(output, complete);
+        flowing.delete(output);
+      }
       const results = applyVjp(equation, incoming);
       inputs.forEach((input, index) => {
         const result = results[index];
@@ -123,7 +137,10 @@ export function pullback(roots: readonly Tensor[], outputs: readonly Tensor[]): 
         accumulate(input, result);
       });
     }
-    return roots.map((root) => flowing.get(root) ?? null);
+    return [
+      ...roots.map((root) => flowing.get(root) ?? null),
+      ...observed.map((tensor) => seen.get(tensor) ?? flowing.get(tensor) ?? null),
+    ];
   };
 }
 

@@ -1,0 +1,92 @@
+/** EKFAC: second moments of gradients along the pairs of eigenvectors of the factors. */
+import { concat, full, sizeOf, type Tensor } from "@thalweg/tensor";
+import type { Block, EmbeddingBlock, KroneckerBlock, LinearTap, LookupTap, TapAxes } from "./blocks";
+import { type Inverses, intoBasis } from "./damping";
+import { maskOf, shifted } from "./factors";
+import type { Collected } from "./statistics";
+
+/**
+ * The eigenbases with ρ Σ over examples and vectors of (Qbᵀ G Qa)² for values, G the gradient of one vector for one
+ * example: the diagonal of the exact block in the basis, so that no other diagonal there is closer to the block.
+ *
+ * @see George et al., Fast approximate natural gradient descent in a Kronecker-factored eigenbasis (2018)
+ */
+export function correctEigenvalues(blocks: readonly Block[], bases: Inverses, collected: Collected): Inverses {
+  const corrected = Object.entries(bases).map(([name, basis]) => {
+    const block = blocks.find((each) => each.name === name);
+    if (!("values" in basis) || (block?.kind !== "kronecker" && block?.kind !== "embedding")) return [name, basis];
+    const turned = intoBasis(basis, layerGradients(block, collected));
+    return [
+      name,
+      {
+        ...basis,
+        values: turned
+          .square()
+          .sum({ axis: [0, 1] })
+          .mul(collected.scale),
+      },
+    ];
+  });
+  return Object.fromEntries(corrected);
+}
+
+/**
+ * The gradients of a layer for every example and vector, `[N, K, groups, out, in]`: written as what they are, and never
+ * stored where a reduction follows.
+ */
+export function layerGradients(block: KroneckerBlock | EmbeddingBlock, collected: Collected): Tensor {
+  return collected
+    .taps(block)
+    .map(({ inputs, gradients }, index) => {
+      const tap = block.taps[index] as LinearTap | LookupTap;
+      const sent = inRows(gradients, shifted(tap.result, 2), 2);
+      const seen =
+        "input" in tap ? linearInputs(block, inputs, tap, collected) : oneHot(inputs, block.layout.ins, collected);
+      return sent
+        .dot(seen, {
+          batch: [
+            [0, 2],
+            [0, 1],
+          ],
+          contract: [[3], [2]],
+        })
+        .moveAxis(1, 2);
+    })
+    .reduce((sum, part) => sum.add(part));
+}
+
+/** `[…leading, groups, positions, features]`. */
+function inRows(x: Tensor, { groups, features, shared }: TapAxes, leading: number): Tensor {
+  const extent = (axes: readonly number[]) => sizeOf(axes.map((axis) => x.shape[axis] as number));
+  const first = Array.from({ length: leading }, (_, axis) => axis);
+  return x
+    .permute([...first, ...groups, ...shared, ...features])
+    .reshape([...x.shape.slice(0, leading), extent(groups), extent(shared), extent(features)]);
+}
+
+function linearInputs(
+  block: KroneckerBlock | EmbeddingBlock,
+  inputs: Tensor,
+  { input }: LinearTap,
+  collected: Collected,
+): Tensor {
+  const axes = shifted(input, 1);
+  const mask = maskOf(inputs, axes.shared, collected);
+  const real = inRows(mask === undefined ? inputs : inputs.mul(mask), axes, 1);
+  if (block.kind === "embedding" || block.bias === undefined) return real;
+  const ones = mask === undefined ? full([1, 1, 1, 1], 1) : mask.reshape([real.shape[0] as number, 1, -1, 1]);
+  return concat([real, ones.expand([...real.shape.slice(0, 3), 1])], { axis: 3 });
+}
+
+/** `[N, 1, positions, rows]`. */
+function oneHot(indices: Tensor, rows: number, collected: Collected): Tensor {
+  const flat = indices.cast("i32").reshape([collected.examples, 1, -1, 1]);
+  const shape = [...flat.shape.slice(0, 3), rows];
+  const hit = full(shape, 0, { dtype: "i32" }).iotaLike(3).equal(flat.expand(shape)).cast("f32");
+  const mask = maskOf(
+    indices,
+    indices.shape.slice(1).map((_, axis) => axis + 1),
+    collected,
+  );
+  return mask === undefined ? hit : hit.mul(mask.reshape([collected.examples, 1, -1, 1]));
+}

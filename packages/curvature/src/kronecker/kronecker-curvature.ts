@@ -1,0 +1,192 @@
+/** Kronecker-factored curvature (K-FAC) of any model, found in the graph of its outputs. */
+import {
+  ArgumentError,
+  formatShape,
+  identity,
+  nearestName,
+  placeholder,
+  sizeOf,
+  type Tensor,
+  type TreePath,
+  treeFlatten,
+  treeLeaves,
+  treeMap,
+  treeUnflatten,
+} from "@thalweg/tensor";
+import { type Batch, batchSize, type CurvatureProblem, exampleOutputs } from "../problem";
+import { type Block, blocksOf, type Flavour } from "./blocks";
+import type { Inverses } from "./damping";
+import { correctEigenvalues, layerGradients } from "./eigenvalue-correction";
+import { type FactorOptions, type Factors, factorsOf } from "./factors";
+import { type Collected, type CollectOptions, collect, type Draws, type PositionMask } from "./statistics";
+import { usesOfParameters } from "./uses";
+import { type FisherKind, fisherKinds } from "./vectors";
+
+export interface KroneckerOptions<X = Tensor> {
+  /**
+   * `"expand"` treats the positions that share a weight (tokens, pixels) as if they were examples, `"reduce"` sums their
+   * gradients and averages their inputs first. `"auto"`, the default: expand where an example has several loss terms and
+   * for the keys of an attention, else reduce. A function chooses by the name of the weight.
+   */
+  readonly flavour?: Flavour | "auto" | ((name: string) => Flavour | "auto");
+  /** See {@link FisherKind}. Default: `"mc"` where an example has several loss terms, else `"type2"`. */
+  readonly fisher?: FisherKind;
+  /** Random vectors per example, for `"mc"` and `"propagation"`. Default 1. */
+  readonly draws?: number;
+  /**
+   * Which positions of one example are real, bool. Layers whose positions have this shape leave the others out.
+   * Default: all.
+   */
+  readonly mask?: PositionMask<X>;
+  /** See {@link FactorOptions}. Default `"meanInput"`. */
+  readonly reduceNormalization?: "meanInput" | "sumInput";
+  /** Embeddings of more rows have a diagonal A in the reduce flavour too. Default 1024. */
+  readonly maxDenseRows?: number;
+}
+
+/** Curvature with the names and shapes of one model. */
+export interface KroneckerCurvature<P, X> {
+  readonly blocks: readonly Block[];
+  /** Which block every parameter got, and why: one line each. */
+  report(): string;
+  /**
+   * Loss, gradient and factors of a batch, lazily and from one graph: compile what calls it.
+   *
+   * @param draws a key, where vectors are random.
+   */
+  evaluate(params: P, batch: Batch<X>, draws?: Draws): Evaluation<P>;
+}
+
+/** What one pass over a batch gives; only what is used is computed. */
+export interface Evaluation<P> {
+  /** L. */
+  readonly loss: Tensor;
+  readonly gradients: P;
+  readonly factors: Factors;
+  /** Eigenbases with second moments of this batch in place of products of eigenvalues (EKFAC). */
+  correct(bases: Inverses): Inverses;
+  /**
+   * The exact block of the curvature for the vectors of this batch, `[groups, out · in, out · in]`: of a layer by the name of
+   * its weight. Quadratic in the size of the layer: for tests and for small layers.
+   */
+  exactBlock(name: string): Tensor;
+}
+
+/** Options with their defaults. */
+export interface ResolvedOptions<X> extends CollectOptions<X>, FactorOptions {}
+
+/**
+ * Looks at a model and says how its curvature falls into blocks; {@link KroneckerCurvature.evaluate} computes them.
+ *
+ * L = ρ Σ ℓ. The block of a weight is B ⊗ A: A is the mean of products of inputs, B holds ρ and the products of gradients.
+ *
+ * @param params and `batch` are looked at for their shapes alone.
+ * @throws ArgumentError for an unknown option; ShapeError if model, batch and loss do not fit.
+ * @see Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature (2015)
+ * @see Eschenhagen et al., Kronecker-factored approximate curvature for modern neural network architectures (2023)
+ */
+export function kroneckerCurvature<P, X>(
+  problem: CurvatureProblem<P, X>,
+  params: P,
+  batch: Batch<X>,
+  options: KroneckerOptions<X> = {},
+): KroneckerCurvature<P, X> {
+  batchSize("kroneckerCurvature", batch);
+  const { blocks, terms } = describe(problem, params, batch, options);
+  const resolved = resolveOptions(options, terms);
+  const { structure } = treeFlatten<Tensor>(params);
+  return {
+    blocks,
+    report: () => reportOf(blocks, resolved.fisher),
+    evaluate(at, examples, draws = {}) {
+      const collected = collect(problem, at, examples, resolved, draws);
+      return {
+        loss: collected.loss,
+        gradients: treeUnflatten(structure, collected.gradients) as P,
+        factors: factorsOf(collected, resolved),
+        correct: (bases) => correctEigenvalues(collected.blocks, bases, collected),
+        exactBlock: (name) => exactBlock(name, collected),
+      };
+    },
+  };
+}
+
+function exactBlock(name: string, collected: Collected): Tensor {
+  const block = collected.blocks.find((each) => each.name === name);
+  if (block?.kind !== "kronecker" && block?.kind !== "embedding") {
+    const layers = collected.blocks.filter(({ kind }) => kind === "kronecker" || kind === "embedding");
+    throw new ArgumentError(`exactBlock: no layer "${name}". Layers: ${layers.map((layer) => layer.name).join(", ")}.`);
+  }
+  const columns = layerGradients(block, collected);
+  const flat = columns.reshape([...columns.shape.slice(0, 3), -1]);
+  return flat
+    .dot(flat, {
+      batch: [[2], [2]],
+      contract: [
+        [0, 1],
+        [0, 1],
+      ],
+    })
+    .mul(collected.scale);
+}
+
+/** The blocks of a model, from shapes alone. */
+function describe<P, X>(
+  problem: CurvatureProblem<P, X>,
+  params: P,
+  batch: Batch<X>,
+  { flavour = "auto" }: KroneckerOptions<X>,
+): { readonly blocks: readonly Block[]; readonly terms: number } {
+  const { leaves, paths, structure } = treeFlatten<Tensor>(params);
+  const roots = leaves.map(({ shape, dtype }) => identity(placeholder(shape, dtype)));
+  const example = treeMap((x: Tensor) => placeholder(x.shape.slice(1), x.dtype), batch.inputs) as X;
+  const outputs = exampleOutputs(problem, treeUnflatten(structure, roots) as P, example);
+  const terms = outputs.shape[0] as number;
+  const found = usesOfParameters(roots, treeLeaves<Tensor>(example), [outputs]);
+  const parameters = roots.map(({ shape }, index) => ({ path: paths[index] as TreePath, shape }));
+  return { blocks: blocksOf(found, parameters, { flavour, terms }), terms };
+}
+
+export function resolveOptions<X>(options: KroneckerOptions<X>, terms: number): ResolvedOptions<X> {
+  const {
+    fisher = terms > 1 ? "mc" : "type2",
+    draws = 1,
+    reduceNormalization = "meanInput",
+    maxDenseRows = 1024,
+  } = options;
+  if (!fisherKinds.includes(fisher)) {
+    const nearest = nearestName(fisher, fisherKinds);
+    throw new ArgumentError(
+      `kroneckerCurvature: unknown fisher "${fisher}".${nearest === undefined ? "" : ` Did you mean "${nearest}"?`} Known: ` +
+        `${fisherKinds.join(", ")}.`,
+    );
+  }
+  if (!Number.isInteger(draws) || draws < 1) {
+    throw new ArgumentError(`kroneckerCurvature: ${draws} draws. Give an integer of at least 1.`);
+  }
+  const { flavour = "auto", mask } = options;
+  return { flavour, fisher, draws, mask, reduceNormalization, maxDenseRows, forwardOnly: fisher === "forward" };
+}
+
+function reportOf(blocks: readonly Block[], fisher: FisherKind): string {
+  return [`fisher ${fisher}`, ...blocks.map(describeBlock)].join("\n");
+}
+
+function describeBlock(block: Block): string {
+  const remarks = block.remarks.length === 0 ? "" : ` (${block.remarks.join("; ")})`;
+  switch (block.kind) {
+    case "kronecker": {
+      const { layout, bias, flavour, positions } = block;
+      const ins = layout.ins + (bias === undefined ? 0 : 1);
+      const groups = layout.groups === 1 ? "" : `${layout.groups} groups of `;
+      const names = bias === undefined ? block.name : `${block.name} + ${bias.name}`;
+      return `${names}: Kronecker, ${flavour}, ${groups}B ${layout.outs} ⊗ A ${ins}, R = ${positions}${remarks}`;
+    }
+    case "embedding":
+      return `${block.name}: embedding, ${block.flavour}, B ${block.layout.outs} ⊗ A ${block.layout.ins}, R = ${block.positions}${remarks}`;
+    case "unitwise":
+      return `${block.scale.name} + ${block.shift.name}: 2 × 2 for each of ${sizeOf(block.scale.shape)} features${remarks}`;
+    case "diagonal":
+      return `${block.name}: diagonal of ${formatShape(block.parameter.shape)}${remarks}`;
+  }
+}
