@@ -76,7 +76,7 @@ export function uniteRefreshes(rules: readonly Rule[]): Pick<Rule, "refreshesAt"
   return {
     refreshesAt(step) {
       const all = rules.map((rule) => rule.refreshesAt?.(step) ?? false);
-      return all.includes("start") ? "start" : all.includes(true);
+      return (["start", true, "statistics"] as const).find((own) => all.includes(own)) ?? false;
     },
   };
 }

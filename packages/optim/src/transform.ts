@@ -1,3 +1,4 @@
+import type { Factors, Inverses } from "@thalweg/curvature";
 import { ArgumentError, nearestName, type Tensor, tensor, where } from "@thalweg/tensor";
 import { type Constant, checkRange, numbersOf, packNumbers } from "./constant";
 import { mapTensors, type TensorTree } from "./tensors";
@@ -10,6 +11,8 @@ export interface Extra {
   readonly valueAndGrad?: (params: TensorTree) => readonly [loss: Tensor, gradients: TensorTree];
   /** An estimate of the diagonal of the Hessian or of the Gauss-Newton matrix at the parameters: a tree like them. */
   readonly curvatureDiagonal?: () => TensorTree;
+  /** Kronecker factors of the batch, and eigenbases corrected by it: an `Evaluation` of `kroneckerCurvature`. */
+  readonly kronecker?: () => { readonly factors: Factors; correct(bases: Inverses): Inverses };
   /** The gradients of the examples: a tree of tensors `[examples, …]`. */
   readonly perSample?: () => TensorTree;
   /**
@@ -23,9 +26,10 @@ export interface Extra {
 }
 
 /**
- * How much of the rare work an update does: none, that which comes back, or all of it, with what only the beginning needs.
+ * How much of the rare work an update does: none, measuring alone (`"statistics"`, for rules that measure more often than
+ * they invert), that which comes back, or all of it, with what only the beginning needs.
  */
-export type Refresh = false | true | "start";
+export type Refresh = false | "statistics" | true | "start";
 
 /** What a rule can ask of `extra`. */
 export type Need = Exclude<keyof Extra, "refresh">;

@@ -25,7 +25,10 @@ export const knownOptions = ({ hyperparameters }: OptimizerRecord, options: Read
   Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(hyperparameters, name)));
 
 /** All that a rule can ask for. The curvature is exact where the loss is a sum over elements. */
-export function extrasOf<P>(loss: (params: P) => Tensor, params: P): Required<Omit<Extra, "refresh" | "perSample">> {
+export function extrasOf<P>(
+  loss: (params: P) => Tensor,
+  params: P,
+): Required<Omit<Extra, "refresh" | "perSample" | "kronecker">> {
   const ones = treeMap((x: Tensor) => full(x.shape, 1), params) as P;
   return {
     loss: loss(params),

@@ -59,7 +59,14 @@ export * as linalg from "./linalg/linalg";
 export { recompute } from "./loops/recomputed";
 export { type ScanOptions, scan } from "./loops/scan";
 export type { AttentionForm } from "./primitives/attention";
-export { type BatchContext, definePrimitive, type Lowering, loweringOf, type Primitive, type RuleContext } from "./primitives/definition";
+export {
+  type BatchContext,
+  definePrimitive,
+  type Lowering,
+  loweringOf,
+  type Primitive,
+  type RuleContext,
+} from "./primitives/definition";
 export type { DotParams } from "./primitives/dot";
 export {
   bernoulli,

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import {
   arange,
   compile,
+  concat,
   debugNonFinite,
   evaluate,
   logSoftmax,
@@ -49,6 +50,21 @@ describe("a planted NaN", () => {
   ])("is reported behind %s, which hides it", async (_name, fn) => {
     debugNonFinite(true);
     await expect(fn(tensor([1, Number.NaN, 3])).data()).rejects.toThrowError(NonFiniteError);
+  });
+});
+
+describe("products whose epilogue looks at single columns", () => {
+  // A product in quads of columns, cut and put together again: one quad holds columns of both parts.
+  it.each([1, 2, 3])("join what was cut at column %i", async (cut) => {
+    const a = arange(12).reshape([3, 4]);
+    const b = arange(16).reshape([4, 4]).mul(0.25);
+    const joined = compile((x: Tensor, y: Tensor) => {
+      const product = x.dot(y);
+      return concat([product.slice([0, 0], [3, cut]), product.slice([0, cut]).mul(2)], { axis: 1 });
+    })(a, b);
+    const product = await a.dot(b).data();
+    const expected = Array.from(product, (value, index) => (index % 4 < cut ? value : 2 * value));
+    expect([...(await joined.data())]).toEqual(expected);
   });
 });
 

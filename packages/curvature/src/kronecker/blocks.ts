@@ -45,6 +45,8 @@ export interface KroneckerBlock extends LayerBlock {
 /** A table whose rows are taken by integers. */
 export interface EmbeddingBlock extends LayerBlock {
   readonly kind: "embedding";
+  /** Is A a matrix? Else it is a vector, its diagonal. */
+  readonly isDense: boolean;
   readonly layout: MatrixLayout;
   readonly taps: readonly LookupTap[];
 }
@@ -96,6 +98,8 @@ export interface BlockOptions {
   readonly flavour: Flavour | "auto" | ((name: string) => Flavour | "auto");
   /** Loss terms per example. */
   readonly terms: number;
+  /** Embeddings of more rows keep a diagonal A in the reduce flavour too. */
+  readonly maxDenseRows: number;
 }
 
 /** The blocks of all parameters, in their order. */
@@ -147,7 +151,7 @@ function layerBlock(
   usesOf: readonly (readonly Use[])[],
   readers: UsesOfParameters["readers"],
   at: (index: number) => ParameterAt,
-  { flavour, terms }: BlockOptions,
+  { flavour, terms, maxDenseRows }: BlockOptions,
 ): KroneckerBlock | EmbeddingBlock | undefined {
   const linear = uses.filter((use) => use.kind === "linear");
   const lookups = uses.filter((use) => use.kind === "lookup");
@@ -171,7 +175,8 @@ function layerBlock(
   const shared = { name: weight.name, weight, layout, positions };
   const chosen = asked !== "auto" ? asked : terms > 1 || isKey ? "expand" : "reduce";
   if (last.kind === "lookup") {
-    return { kind: "embedding", ...shared, flavour: chosen, remarks, taps: taps as LookupTap[] };
+    const isDense = chosen === "reduce" && layout.ins <= maxDenseRows;
+    return { kind: "embedding", ...shared, isDense, flavour: chosen, remarks, taps: taps as LookupTap[] };
   }
   const ofLayer = block as readonly LinearUse[];
   const found = biasOf(ofLayer, taps as LinearTap[], usesOf, readers, at);

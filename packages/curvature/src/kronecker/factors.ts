@@ -33,8 +33,6 @@ export interface FactorOptions {
   readonly reduceNormalization: "meanInput" | "sumInput";
   /** Is B the identity? */
   readonly forwardOnly: boolean;
-  /** Embeddings with more rows keep a diagonal A in the reduce flavour too. */
-  readonly maxDenseRows: number;
 }
 
 export function factorsOf(collected: Collected, options: FactorOptions): Factors {
@@ -245,10 +243,9 @@ function embeddingFactors(block: EmbeddingBlock, collected: Collected, options: 
     ? summed.dot(summed, { contract: [[0], [0]] })
     : withoutGroups(total(sent.map(({ gradients, axes }) => gram(gradients, gradients, axes, 2))));
   const means = frequencies.div(counts.expandDims(1));
-  const a =
-    isReduced && layout.ins <= options.maxDenseRows
-      ? means.dot(means, { contract: [[0], [0]] }).div(examples)
-      : frequencies.sum({ axis: 0 }).div(counts.sum());
+  const a = block.isDense
+    ? means.dot(means, { contract: [[0], [0]] }).div(examples)
+    : frequencies.sum({ axis: 0 }).div(counts.sum());
   return { a, b: options.forwardOnly ? eye(layout.outs) : b.mul(scale) };
 }
 

@@ -72,6 +72,8 @@ export interface Evaluation<P> {
   exactBlock(name: string): Tensor;
 }
 
+const defaultMaxDenseRows = 1024;
+
 /** Options with their defaults. */
 export interface ResolvedOptions<X> extends CollectOptions<X>, FactorOptions {}
 
@@ -135,7 +137,7 @@ function describe<P, X>(
   problem: CurvatureProblem<P, X>,
   params: P,
   batch: Batch<X>,
-  { flavour = "auto" }: KroneckerOptions<X>,
+  { flavour = "auto", maxDenseRows = defaultMaxDenseRows }: KroneckerOptions<X>,
 ): { readonly blocks: readonly Block[]; readonly terms: number } {
   const { leaves, paths, structure } = treeFlatten<Tensor>(params);
   const roots = leaves.map(({ shape, dtype }) => identity(placeholder(shape, dtype)));
@@ -144,7 +146,7 @@ function describe<P, X>(
   const terms = outputs.shape[0] as number;
   const found = usesOfParameters(roots, treeLeaves<Tensor>(example), [outputs]);
   const parameters = roots.map(({ shape }, index) => ({ path: paths[index] as TreePath, shape }));
-  return { blocks: blocksOf(found, parameters, { flavour, terms }), terms };
+  return { blocks: blocksOf(found, parameters, { flavour, terms, maxDenseRows }), terms };
 }
 
 export function resolveOptions<X>(options: KroneckerOptions<X>, terms: number): ResolvedOptions<X> {
@@ -152,7 +154,7 @@ export function resolveOptions<X>(options: KroneckerOptions<X>, terms: number): 
     fisher = terms > 1 ? "mc" : "type2",
     draws = 1,
     reduceNormalization = "meanInput",
-    maxDenseRows = 1024,
+    maxDenseRows = defaultMaxDenseRows,
   } = options;
   if (!fisherKinds.includes(fisher)) {
     const nearest = nearestName(fisher, fisherKinds);

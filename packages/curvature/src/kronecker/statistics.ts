@@ -22,6 +22,7 @@ export type PositionMask<X> = (example: X) => Tensor;
 export interface CollectOptions<X> extends VectorOptions {
   readonly flavour: Flavour | "auto" | ((name: string) => Flavour | "auto");
   readonly mask?: PositionMask<X> | undefined;
+  readonly maxDenseRows: number;
 }
 
 /** What random vectors are made of: a key, or targets `[draws, N, …]` that were drawn before. */
@@ -77,7 +78,7 @@ export function collect<P, X>(
     const terms = outputs.shape[0] as number;
     const found = usesOfParameters(roots, treeLeaves<Tensor>(example), [outputs]);
     const described = roots.map(({ shape }, index) => ({ path: paths[index] as TreePath, shape }));
-    const blocks = blocksOf(found, described, { flavour: options.flavour, terms });
+    const blocks = blocksOf(found, described, { ...options, terms });
     Object.assign(traced, { blocks, terms });
 
     const targets = exampleTargets(problem.loss, outputs, target);

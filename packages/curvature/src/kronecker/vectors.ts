@@ -65,9 +65,10 @@ export function outputVectors(
     case "type2Together":
       return loss.hessianRoot(outputs).permute([1, 0, 2]);
     case "mc": {
-      const many = outputs.expand([draws, terms, features]);
+      const count = drawn?.shape[0] ?? draws;
+      const many = outputs.expand([count, terms, features]);
       const chosen = drawn ?? loss.drawTargets(many, needed(fisher, key));
-      return loss.gradient(many, chosen).mul(1 / Math.sqrt(chosen.shape[0] as number));
+      return loss.gradient(many, chosen).mul(1 / Math.sqrt(count));
     }
     case "propagation": {
       const root = loss.hessianRoot(outputs);

@@ -76,6 +76,8 @@ export class Emitter {
   /** Depth of the block in which a loop or data-dependent variable is declared. */
   readonly #depths = new Map<string, number>();
   /** Values of nodes of this kernel that are in variables. */
+  /** The lane whose scalar is being written, while four of them are. */
+  #lane: number | undefined;
   readonly #registers = new Map<Tensor, Value>();
   #guard: { readonly code: string; readonly depth: number } | undefined;
   #next = 0;
@@ -224,7 +226,10 @@ export class Emitter {
   /** The value of a node at coordinates, loaded or computed. */
   value(node: Tensor, at: readonly Index[]): Value {
     const register = this.#registers.get(node);
-    if (register !== undefined) return register;
+    if (register !== undefined) {
+      if (this.#lane === undefined || register.width === 1) return register;
+      return { ...register, code: `${register.code}[${this.#lane}]`, width: 1 };
+    }
     return this.#options.isStored(node) ? this.#load(node, at) : this.compute(node, at);
   }
 
@@ -338,9 +343,12 @@ export class Emitter {
 
   /** A vector of the values at the four lanes. */
   #fourScalars(at: readonly Index[], scalar: (at: readonly Index[]) => Value): Value {
-    const lanes = [0, 1, 2, 3].map((lane) =>
-      scalar(at.map((index) => substitute(index, new Map([[laneName, constantIndex(lane)]])))),
-    );
+    const lanes = [0, 1, 2, 3].map((lane) => {
+      this.#lane = lane;
+      const value = scalar(at.map((index) => substitute(index, new Map([[laneName, constantIndex(lane)]]))));
+      this.#lane = undefined;
+      return value;
+    });
     const [first] = lanes as [Value];
     const depth = Math.max(...lanes.map((lane) => lane.depth));
     const code = `${vector(computeType[first.dtype])}(${lanes.map((lane) => lane.code).join(", ")})`;
