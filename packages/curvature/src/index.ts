@@ -28,6 +28,15 @@ export {
 export type { Draws, PositionMask } from "./kronecker/statistics";
 export { type FisherKind, fisherKinds } from "./kronecker/vectors";
 export {
+  type Evidence,
+  type Laplace,
+  type LaplaceHyperparameters,
+  type LaplaceOptions,
+  type LaplaceStructure,
+  laplace,
+  probit,
+} from "./laplace/laplace";
+export {
   binaryCrossEntropy,
   convexLoss,
   crossEntropy,
@@ -36,3 +45,4 @@ export {
   squaredError,
 } from "./output-loss";
 export { type Batch, type CurvatureProblem, exampleLosses, problemLoss } from "./problem";
+export { ggnDiagonal, ggnSquareRoot, perSampleGgnDiagonal, type SquareRootOptions } from "./square-root";
