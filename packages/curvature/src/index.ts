@@ -36,6 +36,7 @@ export {
   laplace,
   probit,
 } from "./laplace/laplace";
+export { priorPenalty, type Selection, type SelectOptions, selectHyperparameters } from "./laplace/select";
 export {
   binaryCrossEntropy,
   convexLoss,

@@ -1,9 +1,16 @@
 import { grad } from "@thalweg/autograd";
-import { evaluate, type Tensor } from "@thalweg/tensor";
+import { evaluate, init, scalar, type Tensor } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { describe, expect, it } from "vitest";
 import { readOracles, whyNoOracles } from "../../../test/oracles";
-import { type Laplace, type LaplaceHyperparameters, type LaplaceOptions, laplace, probit } from "../src/index";
+import {
+  type Laplace,
+  type LaplaceHyperparameters,
+  type LaplaceOptions,
+  laplace,
+  probit,
+  selectHyperparameters,
+} from "../src/index";
 import {
   exactLoader,
   type Inputs,
@@ -31,7 +38,12 @@ interface LaplaceOracle extends StoredProblem {
     readonly gradLogPriorPrecision: StoredTensor | null;
     readonly gradLogSigmaNoise: StoredTensor | number | null;
   }[];
-  readonly effectiveParameters: { readonly prior: number; readonly value: number };
+  readonly hyperparameterSteps: Readonly<Record<string, { readonly trace: readonly (readonly number[])[] }>>;
+  readonly effectiveParameters: {
+    readonly prior: number;
+    readonly value: number;
+    readonly fixedPoint: { readonly trace: readonly (readonly [gamma: number, alpha: number])[] };
+  };
   readonly predictive: {
     readonly inputs: StoredTensor;
     readonly mean: StoredTensor;
@@ -146,5 +158,44 @@ describe.skipIf(why !== undefined)(why ?? "oracles: Laplace posteriors", () => {
     await evaluate(found.map(({ actual }) => actual));
     const values = await Promise.all(found.map(({ actual }) => actual.data()));
     check(found, values, 2e-5);
+  });
+
+  it.each(cases)("$name chooses hyperparameters", { timeout: 120_000 }, async ({ oracle }) => {
+    await init();
+    const batch = { inputs: loadInputs(oracle.inputs), targets: load(oracle.targets) };
+    for (const [structure, { trace }] of Object.entries(oracle.hyperparameterSteps)) {
+      const posterior = laplace(problemOf(oracle), loadAll(oracle.params), batch, optionsOf(structure, oracle));
+      const [, , firstNoise] = trace[0] as readonly number[];
+      const start = {
+        logPriorPrecision: scalar((trace[0] as readonly number[])[1] as number),
+        ...(oracle.sigmaNoise !== null && { logNoise: scalar(firstNoise as number) }),
+      };
+      const { logEvidence } = await selectHyperparameters(posterior, start, { steps: trace.length });
+      const expected = trace.map(([value]) => value as number);
+      const errors = logEvidence.map((value, step) => Math.abs(value / (expected[step] as number) - 1));
+      expect(Math.max(...errors), structure).toBeLessThan(2e-5);
+    }
+  });
+
+  it.each(cases)("$name has MacKay's fixed point", async ({ oracle }) => {
+    const { fixedPoint, prior } = oracle.effectiveParameters;
+    const { load: exactly, bindings } = exactLoader();
+    const params = loadAll(oracle.params, exactly);
+    const batch = { inputs: loadInputs(oracle.inputs, exactly), targets: exactly(oracle.targets) };
+    const posterior = laplace(problemOf(oracle), params, batch, { structure: "full" });
+    const squares = Object.values(oracle.params).reduce((sum, { data }) => sum + norm(data) ** 2, 0);
+    const noise = oracle.sigmaNoise;
+    let alpha = prior;
+    for (const [gamma, next] of fixedPoint.trace.slice(0, 3)) {
+      const hyperparameters = {
+        logPriorPrecision: exactly({ shape: [], data: [Math.log(alpha)] }),
+        ...(noise !== null && { logNoise: exactly({ shape: [], data: [Math.log(noise)] }) }),
+      };
+      const [found] = evaluateReference([posterior.effectiveParameters(hyperparameters)], bindings);
+      const own = found?.values[0] as number;
+      expect(own).toBeCloseTo(gamma, 8);
+      alpha = own / squares;
+      expect(alpha).toBeCloseTo(next, 8);
+    }
   });
 });

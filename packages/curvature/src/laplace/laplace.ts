@@ -6,6 +6,7 @@ import { vjp, vmap } from "@thalweg/autograd";
 import {
   ArgumentError,
   concat,
+  evaluate,
   full,
   type Key,
   normal,
@@ -64,6 +65,8 @@ export interface Evidence {
 export interface Laplace<P, X> {
   /** The mean: the parameters that it was fitted at. */
   readonly params: P;
+  /** Computes the curvature, once: what follows reads it. Without it, it is computed with whatever asks for it. */
+  realize(): Promise<void>;
   /** Lazy and differentiable in the hyperparameters: compile what calls it, take `grad` of it. */
   evidence(hyperparameters: LaplaceHyperparameters): Evidence;
   /** γ = Σ λ/(λ + δ), how many parameters the data determine. For a scalar prior δ ← γ / ‖θ‖² is MacKay's fixed point. */
@@ -134,6 +137,7 @@ export function laplace<P, X>(
 
   return {
     params,
+    realize: () => evaluate([losses, ...precision.tensors]),
     evidence(hyperparameters) {
       const [logs, delta, factor] = [logDeltas(hyperparameters), deltas(hyperparameters), factorOf(hyperparameters)];
       const sum = (of: (index: number) => Tensor): Tensor =>
@@ -223,7 +227,7 @@ function positionsOf(parameters: readonly string[], names: readonly string[]): n
 }
 
 /** log δ for every parameter: a scalar each, or a tensor of its shape. */
-function priorLeaves(log: Tensor, shapes: readonly (readonly number[])[], onlyTensors: boolean): Tensor[] {
+export function priorLeaves(log: Tensor, shapes: readonly (readonly number[])[], onlyTensors = false): Tensor[] {
   if (log.rank === 0) return shapes.map(() => log);
   const at = (start: number, count: number) => log.slice([start], [start + count]);
   if (log.size === shapes.length) return shapes.map((_, index) => at(index, 1).reshape([]));

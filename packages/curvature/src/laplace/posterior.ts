@@ -19,6 +19,8 @@ export interface Precision {
   effectiveParameters(delta: readonly Tensor[], factor: Tensor): Tensor;
   /** Positions of the parameters that it is about. */
   readonly parameters: readonly number[];
+  /** Everything that does not depend on prior and noise. */
+  readonly tensors: readonly Tensor[];
 }
 
 const total = (terms: readonly Tensor[]): Tensor => terms.reduce((sum, term) => sum.add(term));
@@ -57,6 +59,7 @@ export function densePrecision(
   };
   return {
     parameters: positions,
+    tensors: [h],
     logDeterminant: (delta, factor) => linalg.logDeterminant(matrix(delta, factor)),
     solve: (vector, delta, factor) =>
       unflat(linalg.solvePositiveDefinite(matrix(delta, factor), flat(vector).expandDims(1)).flatten(), vector),
@@ -78,6 +81,7 @@ export function diagonalPrecision(h: readonly Tensor[], positions: readonly numb
     (h[position] as Tensor).mul(factor).add(delta[position] as Tensor);
   return {
     parameters: positions,
+    tensors: positions.map((position) => h[position] as Tensor),
     logDeterminant: (delta, factor) => total(positions.map((position) => at(position, delta, factor).log().sum())),
     solve: (vector, delta, factor) =>
       replaced(vector, positions, (position) => (vector[position] as Tensor).div(at(position, delta, factor))),
@@ -199,6 +203,11 @@ export function kroneckerPrecision(
   const valuesAt = (part: EigenPart, delta: readonly Tensor[], factor: Tensor) =>
     part.values.mul(factor).add(part.delta(delta));
   return {
+    tensors: [
+      ...parts.flatMap(({ qa, qb, values }) => [...(qa === null ? [] : [qa]), qb, values]),
+      ...pairs.flatMap(({ h }) => [h.scale, h.cross, h.shift]),
+      ...diagonal.values(),
+    ],
     parameters: blocks.flatMap((block) => {
       if (block.kind === "unitwise") return [block.scale.index, block.shift.index];
       if (block.kind === "diagonal") return [block.parameter.index];
