@@ -28,6 +28,36 @@ export {
 export type { Draws, PositionMask } from "./kronecker/statistics";
 export { type FisherKind, fisherKinds } from "./kronecker/vectors";
 export {
+  type ConjugateGradientOptions,
+  type ConjugateGradientResult,
+  conjugateGradient,
+  type NeumannOptions,
+  neumannInverse,
+} from "./krylov/conjugate-gradient";
+export {
+  type Estimate,
+  estimateDiagonal,
+  estimateFrobenius,
+  estimateTrace,
+  type ProbeOptions,
+} from "./krylov/estimators";
+export {
+  type DensityOptions,
+  gaussianMixture,
+  type LanczosOptions,
+  type LanczosResult,
+  lanczos,
+  type SpectralDensity,
+  spectralDensity,
+  topEigenpairs,
+} from "./krylov/lanczos";
+export {
+  type AdaptDampingOptions,
+  adaptDamping,
+  type QuadraticModelStep,
+  quadraticModelStep,
+} from "./krylov/quadratic-model";
+export {
   type Evidence,
   type Laplace,
   type LaplaceHyperparameters,
@@ -37,6 +67,34 @@ export {
   probit,
 } from "./laplace/laplace";
 export { priorPenalty, type Selection, type SelectOptions, selectHyperparameters } from "./laplace/select";
+export {
+  type Batches,
+  type FisherOperatorOptions,
+  fisherOperator,
+  ggnOperator,
+  hessianOperator,
+  jacobianOperator,
+  type KroneckerOperator,
+  kroneckerOperator,
+  ntkOperator,
+} from "./operators/curvature-operators";
+export {
+  applyMany,
+  composed,
+  difference,
+  dimension,
+  flattenTree,
+  type LinearOperator,
+  onVectors,
+  restricted,
+  scaled,
+  shifted,
+  sum,
+  symmetricOperator,
+  toDense,
+  transposed,
+  unflattenTree,
+} from "./operators/linear-operator";
 export {
   binaryCrossEntropy,
   convexLoss,
