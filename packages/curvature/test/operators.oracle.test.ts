@@ -217,7 +217,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: curvature operators", () => 
           // In f32 directions lose their conjugacy: each step adds roundings, which the condition enlarges.
           const own = found.relativeResiduals[index] as number;
           expect(Math.abs(own - expected), `${name}: residual ${index}`).toBeLessThan(
-            1e-3 * expected + 100 * 2 ** -24 * condition,
+            1e-3 * expected + 100 * (index + 1) * 2 ** -24 * condition,
           );
           expectNear(
             [found.quadraticModel[index] as number],
