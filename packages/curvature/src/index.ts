@@ -103,5 +103,12 @@ export {
   type OutputLoss,
   squaredError,
 } from "./output-loss";
+export {
+  type ExampleLoss,
+  type PerSampleGradients,
+  type PerSampleStatistics,
+  perSampleGradients,
+  perSampleStatistics,
+} from "./per-sample/per-sample";
 export { type Batch, type CurvatureProblem, exampleLosses, problemLoss } from "./problem";
 export { ggnDiagonal, ggnSquareRoot, perSampleGgnDiagonal, type SquareRootOptions } from "./square-root";

@@ -33,7 +33,7 @@ export interface VectorOptions {
 /** The random part of the vectors of one example. */
 export interface Randomness {
   readonly key?: Key | undefined;
-  /** Instead of a key: targets, `[draws, M]` or `[draws, M, C]`. */
+  /** Instead of a key: targets, with the draws on axis 0. */
   readonly targets?: Tensor | undefined;
 }
 
@@ -67,7 +67,8 @@ export function outputVectors(
     case "mc": {
       const count = drawn?.shape[0] ?? draws;
       const many = outputs.expand([count, terms, features]);
-      const chosen = drawn ?? loss.drawTargets(many, needed(fisher, key));
+      const shape = loss.target === "scalar" ? [count, terms] : [count, terms, features];
+      const chosen = drawn?.reshape(shape) ?? loss.drawTargets(many, needed(fisher, key));
       return loss.gradient(many, chosen).mul(1 / Math.sqrt(count));
     }
     case "propagation": {

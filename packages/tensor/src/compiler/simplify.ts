@@ -4,6 +4,7 @@ import { loweringOf } from "../primitives/definition";
 import { apply, full, type Tensor } from "../tensor";
 import { variableIndex } from "../view";
 import { batchIntoContraction, narrowContraction, unwindowContraction } from "./rewrites/contraction";
+import { productsOfPairs, sumOfSquaredProducts } from "./rewrites/outer-product";
 import { mergeReductions, reducePermuted } from "./rewrites/reduction";
 import type { CompileTarget } from "./target";
 
@@ -29,6 +30,8 @@ const rewrites: readonly Rewrite[] = [
   dropNeutralOperand,
   mergeMovements,
   reducePermuted,
+  sumOfSquaredProducts,
+  productsOfPairs,
   batchIntoContraction,
   mergeReductions,
   unwindowContraction,
