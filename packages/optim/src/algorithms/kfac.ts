@@ -2,6 +2,7 @@ import {
   type Block,
   type BlockFactors,
   type DampingRule,
+  dampingRules,
   type Eigenbasis,
   type Inverses,
   invertFactors,
@@ -11,7 +12,7 @@ import { ArgumentError, full, scalar, type Tensor, tensor, treeLeaves } from "@t
 import { constant, decayConstant, nonNegative, positive } from "../constant";
 import { checkSteps, type Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
-import { type Extra, type GradientTransformation, transformation } from "../transform";
+import { type Extra, type GradientTransformation, transformation, unknownName } from "../transform";
 
 export interface KfacOptions {
   /** How the parameters fall into blocks: `kroneckerCurvature(…).blocks`. */
@@ -114,6 +115,8 @@ export function kfac(options: KfacOptions): GradientTransformation {
         "inverted in steps that measure them.",
     );
   }
+  const rules = [...dampingRules, "eigenvalueCorrected"];
+  if (!rules.includes(rule)) throw unknownName(`damping rule of ${owner}`, rule, rules);
   const isCorrected = rule === "eigenvalueCorrected";
   const dampingRule = isCorrected ? "exactKronecker" : rule;
   const [isClipped, isDecayed] = [clip !== 0, weightDecay !== 0];
