@@ -11,6 +11,7 @@
  */
 import { isFloat } from "../../dtype";
 import { after } from "../../primitives/after";
+import { mul } from "../../primitives/binary";
 import { loweringOf, type Primitive } from "../../primitives/definition";
 import { type DotParams, freeAxes } from "../../primitives/dot";
 import { permute, reshape } from "../../primitives/movement";
@@ -31,7 +32,7 @@ const extents = (x: Tensor, axes: readonly number[]): number[] => axes.map((axis
 /** Both operands of a product of a node with itself. */
 function squareOf(node: Tensor): Tensor | undefined {
   const [left, right] = node.inputs;
-  return node.primitive.name === "mul" && left === right && isFloat(node.dtype) ? left : undefined;
+  return node.primitive === (mul as Primitive) && left === right && isFloat(node.dtype) ? left : undefined;
 }
 
 export const sumOfSquaredProducts: Rewrite = (node, users) => {
