@@ -38,7 +38,7 @@ type State = {
   readonly p: Tensor;
   /** rᵀ M⁻¹ r. */
   readonly rho: Tensor;
-  /** 0 running, 1 converged, 2 negative curvature. */
+  /** 0 running, 1 converged, 2 negative curvature, 3 not finite. */
   readonly status: Tensor;
 };
 
@@ -89,7 +89,7 @@ export async function conjugateGradient<T>(
     const nextRho = moves.where(dot(nextR, z), rho);
     const beta = moves.where(nextRho.div(rho.equal(0).where(1, rho)), 0);
     const isDone = dot(nextR, nextR).lessEqual(dot(target, target).mul(tolerance ** 2));
-    const next = where(isRunning, where(isPositive, isDone.cast("i32"), 2), status);
+    const next = where(isRunning, where(curvature.isFinite(), where(isPositive, isDone.cast("i32"), 2), 3), status);
     const report = [
       dot(nextR, nextR).sqrt(),
       dot(target, target).sqrt(),
@@ -119,6 +119,9 @@ export async function conjugateGradient<T>(
     const [next, reports] = program(state, right, scalar(maxIterations - relativeResiduals.length));
     state = next as State;
     status = await state.status.item();
+    if (status === 3) {
+      throw new NonFiniteError(`conjugateGradient: a product of ${operator.name} is not finite. Check operator and b.`);
+    }
     const values = await reports.data();
     for (let index = 0; index < chunk; index++) {
       const [residual, size, model, moved] = values.subarray(4 * index, 4 * index + 4) as unknown as [
@@ -128,11 +131,6 @@ export async function conjugateGradient<T>(
         number,
       ];
       if (moved === 0) break;
-      if (!Number.isFinite(residual)) {
-        throw new NonFiniteError(
-          `conjugateGradient: the residual of ${operator.name} is not finite. Check operator and b.`,
-        );
-      }
       relativeResiduals.push(residual / size);
       quadraticModel.push(model);
     }
