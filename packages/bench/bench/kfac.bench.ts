@@ -3,7 +3,8 @@
 //   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist] [--draws 10] [--steps 600] [--seeds 5]
 //
 // Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate and
-// weight decay; K-FAC: learning rate and damping), all with seed 42; the draw with the fewest steps to the target wins.
+// weight decay; K-FAC: learning rate and damping), each with seeds 41 and 42; the draw whose two runs take the fewest steps to
+// the target wins.
 // Then the winners run with other seeds. Seconds are those of training steps, without compilation and evaluation.
 import { parseArgs } from "node:util";
 import { valueAndGrad } from "@thalweg/autograd";
@@ -39,7 +40,7 @@ const { values: flags, positionals } = parseArgs({
 });
 const [draws, steps, seedCount] = [flags.draws, flags.steps, flags.seeds].map(Number) as [number, number, number];
 const interval = 25;
-const tuningSeed = 42;
+const tuningSeeds = [41, 42];
 const device = await init({ notice: () => {} });
 
 const convolution = (features: number, kernel: number, padding: "same" | "valid") =>
@@ -212,14 +213,16 @@ const point = (index: number): readonly [number, number] => [
 
 const rows: string[][] = [];
 for (const method of methods) {
-  const trials: { readonly values: Readonly<Record<string, number>>; readonly outcome: Outcome }[] = [];
+  const trials: { readonly values: Readonly<Record<string, number>>; readonly rank: number }[] = [];
   for (let index = 1; index <= draws; index++) {
     const values = method.draw(...point(index));
-    trials.push({ values, outcome: await train(method, values, tuningSeed) });
+    let total = 0;
+    for (const seed of tuningSeeds) total += rank(await train(method, values, seed));
+    trials.push({ values, rank: total });
   }
-  const { values } = trials.reduce((best, other) => (rank(other.outcome) < rank(best.outcome) ? other : best));
+  const { values } = trials.reduce((best, other) => (other.rank < best.rank ? other : best));
   const outcomes: Outcome[] = [];
-  for (let seed = 1; seed <= seedCount; seed++) outcomes.push(await train(method, values, tuningSeed + seed));
+  for (let seed = 43; seed < 43 + seedCount; seed++) outcomes.push(await train(method, values, seed));
   const sorted = outcomes.map(({ steps: own }) => own ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
   const times = outcomes.map(({ seconds }) => seconds).sort((a, b) => a - b);
   const count = outcomes.filter(({ steps: own }) => own !== undefined).length;

@@ -253,7 +253,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: Kronecker factors", () => {
     !/ (mc|empirical)/.test(what);
 
   // Roundings of inputs, and of some hundred sums of products: 1e-5 of a tensor's norm; solves lose the condition.
-  it.each(cases)("$name on the device", { timeout: 120_000 }, async ({ oracle }) => {
+  it.each(cases)("$name on the device", { timeout: 400_000 }, async ({ oracle }) => {
     const found = comparisons(oracle, load).filter(({ what }) => isChosen(what));
     await evaluate(found.map(({ actual }) => actual));
     const values = await Promise.all(found.map(({ actual }) => actual.data()));

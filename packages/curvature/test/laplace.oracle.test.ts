@@ -153,14 +153,14 @@ describe.skipIf(why !== undefined)(why ?? "oracles: Laplace posteriors", () => {
     );
   });
 
-  it.each(cases)("$name on the device", { timeout: 120_000 }, async ({ oracle }) => {
+  it.each(cases)("$name on the device", { timeout: 400_000 }, async ({ oracle }) => {
     const found = comparisons(oracle, load);
     await evaluate(found.map(({ actual }) => actual));
     const values = await Promise.all(found.map(({ actual }) => actual.data()));
     check(found, values, 2e-5);
   });
 
-  it.each(cases)("$name chooses hyperparameters", { timeout: 120_000 }, async ({ oracle }) => {
+  it.each(cases)("$name chooses hyperparameters", { timeout: 400_000 }, async ({ oracle }) => {
     await init();
     const batch = { inputs: loadInputs(oracle.inputs), targets: load(oracle.targets) };
     for (const [structure, { trace }] of Object.entries(oracle.hyperparameterSteps)) {

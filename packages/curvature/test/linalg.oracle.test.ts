@@ -27,7 +27,7 @@ const cases = files.flatMap(({ name, content }) =>
 describe.skipIf(why !== undefined)(why ?? "oracles: linear algebra", () => {
   it("are there", () => expect(cases.length).toBeGreaterThan(0));
 
-  it.each(cases)("$title", { timeout: 120_000 }, async ({ own }) => {
+  it.each(cases)("$title", { timeout: 400_000 }, async ({ own }) => {
     const { n, condition } = own;
     const a = load(own.matrix);
     // Backward stable methods are off by the roundings of n sums, times the condition of what they compute.

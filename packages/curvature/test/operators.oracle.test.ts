@@ -177,13 +177,13 @@ describe.skipIf(why !== undefined)(why ?? "oracles: curvature operators", () => 
     });
   });
 
-  it.each(cases)("$name on the device", { timeout: 120_000 }, async ({ oracle }) => {
+  it.each(cases)("$name on the device", { timeout: 400_000 }, async ({ oracle }) => {
     const found = comparisons(oracle, load);
     await evaluate(found.map(({ actual }) => actual));
     for (const { what, actual, expected } of found) expectNear(await actual.data(), expected, 1e-5, what);
   });
 
-  it.each(cases)("$name: Lanczos, spectral density, conjugate gradients", { timeout: 240_000 }, async ({ oracle }) => {
+  it.each(cases)("$name: Lanczos, spectral density, conjugate gradients", { timeout: 600_000 }, async ({ oracle }) => {
     const { params, operators } = setUp(oracle, load);
     const rows = oracle.vectors.shape[1] as number;
     const start = unflattenTree(load({ shape: [rows], data: oracle.vectors.data.slice(0, rows) }), params);
@@ -228,7 +228,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: curvature operators", () => 
     }
   });
 
-  it.each(cases)("$name: damping and the quadratic model", { timeout: 120_000 }, async ({ oracle }) => {
+  it.each(cases)("$name: damping and the quadratic model", { timeout: 400_000 }, async ({ oracle }) => {
     const { problem, params, batch, operators } = setUp(oracle, load);
     const ggn = operators.ggn?.() as LinearOperator<Params>;
     const gradient = loadAll(oracle.gradient);

@@ -132,7 +132,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: per-sample and second-order 
 
   it.each(files.map(({ name, content }) => ({ name, oracle: content as unknown as DerivativeOracle })))(
     "$name",
-    { timeout: 240_000 },
+    { timeout: 600_000 },
     async ({ oracle }) => {
       const names = Object.keys(oracle.params);
       const found: {
