@@ -48,6 +48,7 @@ export { applyUpdates } from "./apply";
 export { type CatalogueEntry, catalogue } from "./catalogue";
 export { chain } from "./chain";
 export { type Constant, constant, decayConstant, type Range } from "./constant";
+export { type EvidenceTraining, type EvidenceTrainingOptions, trainWithEvidence } from "./evidence-training";
 export type {
   BooleanSpec,
   ChoiceSpec,

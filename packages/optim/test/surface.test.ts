@@ -143,6 +143,7 @@ it("the package exports these names", () => {
       "stepDecay",
       "swa",
       "tableSchedule",
+      "trainWithEvidence",
       "transformation",
       "trapezoid",
       "treeNorm",
