@@ -12,6 +12,8 @@ export interface CatalogueEntry {
   readonly status: "implemented" | "planned" | "none";
   /** The name in {@link optimizers} of an implemented one. */
   readonly optimizer?: string;
+  /** The function that makes an implemented one that needs the blocks of a model, and so is not in {@link optimizers}. */
+  readonly madeBy?: "kfac" | "singd";
 }
 
 /** Names in the registry of methods that the study lists. */
@@ -47,14 +49,39 @@ const implementedInStudy = [
 /** Name, year, source. */
 type Line = readonly [name: string, year: number, source: string];
 
+const madeFromBlocks: readonly CatalogueEntry[] = [
+  {
+    name: "EKFAC",
+    year: 2018,
+    source: "George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis",
+    isInStudy: true,
+    status: "implemented",
+    madeBy: "kfac",
+  },
+  {
+    name: "K-FAC",
+    year: 2015,
+    source: "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
+    isInStudy: true,
+    status: "implemented",
+    madeBy: "kfac",
+  },
+  {
+    name: "SINGD",
+    year: 2024,
+    source: "Lin et al., Structured Inverse-Free Natural Gradient",
+    isInStudy: false,
+    status: "implemented",
+    madeBy: "singd",
+  },
+];
+
 const plannedInStudy: readonly Line[] = [
   ["AdaHessian", 2020, "Yao et al., ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning"],
   ["Adai", 2020, "Xie et al., Adaptive Inertia: Disentangling the Effects of Adaptive Learning Rate and Momentum"],
   ["AdamP", 2020, "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights"],
   ["SGDP", 2020, "Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights"],
   ["ALI-G", 2020, "Berrada, Zisserman & Kumar, Training Neural Networks for and by Interpolation"],
-  ["EKFAC", 2018, "George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis"],
-  ["K-FAC", 2015, "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature"],
   ["QHAdam", 2019, "Ma & Yarats, Quasi-hyperbolic momentum and Adam for deep learning"],
   ["QHM", 2019, "Ma & Yarats, Quasi-hyperbolic momentum and Adam for deep learning"],
 ];
@@ -87,7 +114,6 @@ const plannedBesides: readonly Line[] = [
   ["MARS", 2024, "Yuan et al., MARS: Unleashing the Power of Variance Reduction for Training Large Models"],
   ["One-sided Shampoo", 2025, "Xie et al., Structured Preconditioners in Adaptive Optimization: A Unified Analysis"],
   ["PSGD", 2018, "Li, Preconditioned Stochastic Gradient Descent"],
-  ["SINGD", 2024, "Lin et al., Structured Inverse-Free Natural Gradient"],
   ["TRAC", 2024, "Muppidi, Zhang & Yang, Fast TRAC: A Parameter-Free Optimizer for Lifelong Reinforcement Learning"],
 ];
 
@@ -225,6 +251,7 @@ const implemented: readonly CatalogueEntry[] = Object.values(optimizers).map(({ 
  */
 export const catalogue: readonly CatalogueEntry[] = [
   ...implemented,
+  ...madeFromBlocks,
   ...plannedInStudy.map(entries("planned", true)),
   ...plannedBesides.map(entries("planned", false)),
   ...othersInStudy.map(entries("none", true)),
