@@ -2,8 +2,8 @@
 //
 //   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist] [--draws 10] [--steps 600] [--seeds 5]
 //
-// Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate and
-// weight decay; K-FAC: learning rate and damping), each with seeds 41 and 42; the draw whose two runs take the fewest steps to
+// Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate
+// and both decays; K-FAC: learning rate, damping and momentum), each with seeds 41 and 42; the draw whose two runs take the fewest steps to
 // the target wins.
 // Then the winners run with other seeds. Seconds are those of training steps, without compilation and evaluation.
 import { parseArgs } from "node:util";
@@ -118,8 +118,8 @@ const testBatches = Array.from({ length: batchCount(dataset, "test", batchSize) 
 /** What a method does in a step, beside the optimizer. */
 interface Method {
   readonly title: string;
-  /** Hyperparameters from two numbers in [0, 1). */
-  readonly draw: (u: number, v: number) => Readonly<Record<string, number>>;
+  /** Hyperparameters from three numbers in [0, 1). */
+  readonly draw: (u: number, v: number, w: number) => Readonly<Record<string, number>>;
   readonly create: (values: Readonly<Record<string, number>>) => GradientTransformation;
   readonly curvature?: ReturnType<typeof kroneckerCurvature<Params, Tensor>>;
 }
@@ -131,7 +131,11 @@ const ofFlavour = (flavour: "expand" | "reduce"): Method => {
   return {
     title: `K-FAC, ${flavour}`,
     curvature,
-    draw: (u, v) => ({ learningRate: logUniform(1e-2, 1, u), damping: logUniform(1e-4, 1e-1, v) }),
+    draw: (u, v, w) => ({
+      learningRate: logUniform(3e-3, 1, u),
+      damping: logUniform(1e-4, 1, v),
+      momentum: 1 - logUniform(0.05, 0.5, w),
+    }),
     create: (values) =>
       kfac({ blocks: curvature.blocks, learningRate: 0.1, factorInterval: 1, inverseInterval: 10, clip: 0, ...values }),
   };
@@ -139,7 +143,11 @@ const ofFlavour = (flavour: "expand" | "reduce"): Method => {
 const methods: readonly Method[] = [
   {
     title: "AdamW",
-    draw: (u, v) => ({ learningRate: logUniform(1e-4, 1e-1, u), weightDecay: logUniform(1e-5, 1e-1, v) }),
+    draw: (u, v, w) => ({
+      learningRate: logUniform(1e-4, 1e-1, u),
+      beta1: 1 - logUniform(0.001, 0.5, v),
+      beta2: 1 - logUniform(0.001, 0.2, w),
+    }),
     create: (values) => adamw(values),
   },
   ofFlavour("expand"),
@@ -205,11 +213,9 @@ const quartile = (sorted: readonly number[], share: number): number => {
 };
 const shown = (value: number): string => (Number.isFinite(value) ? value.toFixed(0) : "never");
 
-/** A seeded generator for the draws: the fractional parts of multiples of two irrational numbers, which fill the square evenly. */
-const point = (index: number): readonly [number, number] => [
-  (0.5 + index * 0.7548776662466927) % 1,
-  (0.5 + index * 0.5698402909980532) % 1,
-];
+/** Points that fill the unit cube evenly: fractional parts of multiples of the powers of a root of x⁴ = x + 1. */
+const point = (index: number): readonly [number, number, number] =>
+  [0.8191725134, 0.6710436067, 0.5497004779].map((step) => (0.5 + index * step) % 1) as [number, number, number];
 
 const rows: string[][] = [];
 for (const method of methods) {

@@ -103,6 +103,7 @@ export {
   type OutputLoss,
   squaredError,
 } from "./output-loss";
+export { describePerSample, type PerSampleForm } from "./per-sample/describe";
 export {
   type ExampleLoss,
   type PerSampleGradients,
