@@ -2,10 +2,10 @@
 //
 //   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist] [--draws 10] [--steps 600] [--seeds 5]
 //
-// Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate
-// and both decays; K-FAC: learning rate, damping and momentum), each with seeds 41 and 42; the draw whose two runs take the fewest steps to
-// the target wins.
-// Then the winners run with other seeds. Seconds are those of training steps, without compilation and evaluation.
+// Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate and both
+// decays; K-FAC: learning rate, damping and momentum), each with seeds 41 and 42; the draw whose two runs take the fewest
+// steps to the target wins. Then the winners run with other seeds. Seconds are those of training steps, without compilation
+// and evaluation.
 import { parseArgs } from "node:util";
 import { valueAndGrad } from "@thalweg/autograd";
 import { type CurvatureProblem, crossEntropy, kroneckerCurvature } from "@thalweg/curvature";
