@@ -45,6 +45,8 @@ const device = await init({ notice: () => {} });
 
 const convolution = (features: number, kernel: number, padding: "same" | "valid") =>
   nn.conv2d({ features, kernel, padding, kernelInit: nn.heNormal });
+/** DeepOBS's: windows of 3 that overlap. */
+const pool = nn.maxPool({ window: 3, stride: 2, padding: "same" });
 const settings = {
   digits: {
     dataset: "digits",
@@ -53,10 +55,10 @@ const settings = {
     model: nn.sequential({
       conv1: convolution(8, 3, "valid"),
       relu1: nn.relu,
-      pool1: nn.maxPool({ window: 2 }),
+      pool1: pool,
       conv2: convolution(16, 3, "valid"),
       relu2: nn.relu,
-      pool2: nn.maxPool({ window: 2 }),
+      pool2: pool,
       flatten: nn.flatten,
       head: nn.dense({ features: 10 }),
     }),
@@ -68,10 +70,10 @@ const settings = {
     model: nn.sequential({
       conv1: convolution(32, 5, "same"),
       relu1: nn.relu,
-      pool1: nn.maxPool({ window: 2 }),
+      pool1: pool,
       conv2: convolution(64, 5, "same"),
       relu2: nn.relu,
-      pool2: nn.maxPool({ window: 2 }),
+      pool2: pool,
       flatten: nn.flatten,
       dense: nn.dense({ features: 1024 }),
       relu3: nn.relu,
