@@ -16,6 +16,8 @@ export default defineConfig({
     isolate: false,
     maxWorkers: 2,
     testTimeout: 30_000,
+    // A worker that used many devices takes its time to end; killed before that, it fails the run.
+    teardownTimeout: 120_000,
     projects: [
       ...packages.map((name) => ({
         extends: true as const,
