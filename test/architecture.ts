@@ -28,6 +28,15 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
     "@thalweg/workloads",
     "@thalweg/bench",
   ],
+  "@thalweg/demo": [
+    "@thalweg/tensor",
+    "@thalweg/autograd",
+    "@thalweg/nn",
+    "@thalweg/curvature",
+    "@thalweg/optim",
+    "@thalweg/workloads",
+    "@thalweg/bench",
+  ],
 };
 
 /** Packages that only run in Node; in all others whatever needs Node is in files named `*.node.ts`. */
@@ -57,16 +66,17 @@ interface Import {
   readonly kind: "value" | "deferred" | "type";
 }
 
-/** All packages of the repository, with every TypeScript file under `src`. */
+/** All packages and apps of the repository, with every TypeScript file under `src`. */
 export function readPackages(root: string): readonly PackageSources[] {
-  const folders = readdirSync(join(root, "packages")).filter((name) =>
-    existsSync(join(root, "packages", name, "package.json")),
+  const folders = ["packages", "apps"].flatMap((parent) =>
+    readdirSync(join(root, parent))
+      .filter((name) => existsSync(join(root, parent, name, "package.json")))
+      .map((name) => posix.join(parent, name)),
   );
-  return folders.map((name) => {
-    const folder = posix.join("packages", name);
+  return folders.map((folder) => {
     const manifest: Manifest = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8"));
     const sources = join(root, folder, "src");
-    const paths = readdirSync(sources, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
+    const paths = readdirSync(sources, { recursive: true, encoding: "utf8" }).filter((path) => /\.tsx?$/.test(path));
     const files = new Map(
       paths.map((path) => {
         const absolute = join(sources, path);
@@ -196,7 +206,7 @@ function cycleOffences({ files }: PackageSources): string[] {
       .filter(({ kind, specifier }) => kind === "value" && specifier.startsWith("."))
       .map(({ specifier }) => posix.join(posix.dirname(path), specifier))
       .map((target) => target.replace(/\.js$/, ""))
-      .map((target) => [`${target}.ts`, `${target}/index.ts`].find((file) => files.has(file)))
+      .map((target) => [`${target}.ts`, `${target}.tsx`, `${target}/index.ts`].find((file) => files.has(file)))
       .filter((file) => file !== undefined);
     graph.set(path, targets);
   }
@@ -255,7 +265,7 @@ function packageName(specifier: string): string {
 }
 
 function isTest(path: string): boolean {
-  return /\.test(-d)?\.ts$/.test(path);
+  return /\.test(-d)?\.tsx?$/.test(path);
 }
 
 /** Paths of all files that belong to the repository, relative to it and with forward slashes. */

@@ -1,0 +1,4 @@
+/** The view "Valley". */
+export function View() {
+  return <h1>Valley</h1>;
+}
