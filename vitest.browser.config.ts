@@ -19,7 +19,7 @@ export default defineConfig({
   optimizeDeps: { include: ["fast-check"] },
   test: {
     name: "browser",
-    include: ["packages/{tensor,autograd}/**/*.browser.test.ts"],
+    include: ["packages/{tensor,autograd,bench}/**/*.browser.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**"],
     testTimeout: 30_000,
     browser: {

@@ -1,11 +1,8 @@
-// Benchmarks are data: a workload, algorithms, a target; records are lines on disk; a report is a function of records.
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+// Benchmarks are data: a workload, algorithms, a target; a report is a function of records. In Node a
+// `store: folderStore("results")` of "@thalweg/bench/node" keeps the records as lines on disk.
 import { race } from "@thalweg/bench";
 import { defaultDevice } from "@thalweg/tensor";
 
-const folder = await mkdtemp(join(tmpdir(), "thalweg-race-"));
 const { race: results } = await race({
   workload: "digits",
   algorithms: [
@@ -16,11 +13,9 @@ const { race: results } = await race({
   target: { value: 0.8 },
   budget: { steps: 120 },
   evaluationInterval: 40,
-  folder,
 });
 for (const contestant of results?.contestants ?? []) {
   console.log(`${contestant.label}: ${contestant.stepsToTarget?.median} steps to the target`);
 }
 
-await rm(folder, { recursive: true });
 defaultDevice()?.destroy();

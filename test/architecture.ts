@@ -39,8 +39,10 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Packages that only run in Node; in all others whatever needs Node is in files named `*.node.ts`. */
-const nodeOnly: readonly string[] = ["@thalweg/bench", "thalweg"];
+/** What only runs in Node, packages and folders; everywhere else whatever needs Node is in files named `*.node.ts`. */
+const nodeOnly: readonly string[] = ["packages/bench/src/cli/", "packages/thalweg/src/cli.ts"];
+const isForNode = (path: string): boolean =>
+  path.endsWith(".node.ts") || nodeOnly.some((prefix) => path.startsWith(prefix));
 
 export interface Manifest {
   readonly name: string;
@@ -120,7 +122,7 @@ function manifestOffences({ folder, manifest }: PackageSources, packages: readon
 }
 
 function packageOffences(each: PackageSources, packages: readonly PackageSources[]): string[] {
-  const { manifest, files } = each;
+  const { files } = each;
   const imports = [...files].flatMap(([path, text]) => importsOf(path, text));
   const offences = imports.flatMap((found) => {
     const problem = isTest(found.from) ? reachesOut(found, each) : problemOf(found, each, packages);
@@ -128,7 +130,7 @@ function packageOffences(each: PackageSources, packages: readonly PackageSources
   });
   return [
     ...offences,
-    ...[...files].flatMap(([path, text]) => globalOffences(path, text, manifest)),
+    ...[...files].flatMap(([path, text]) => globalOffences(path, text)),
     ...unusedDependencies(each, packages, new Set(imports.map(({ specifier }) => packageName(specifier)))),
   ];
 }
@@ -149,8 +151,8 @@ function unusedDependencies(
 }
 
 /** The global `process` outside of what runs in Node only. */
-function globalOffences(path: string, text: string, manifest: Manifest): string[] {
-  if (nodeOnly.includes(manifest.name) || path.endsWith(".node.ts") || isTest(path)) return [];
+function globalOffences(path: string, text: string): string[] {
+  if (isForNode(path) || isTest(path)) return [];
   const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
   const uses = (node: ts.Node): boolean =>
     (ts.isPropertyAccessExpression(node) && isProcess(node.expression)) ||
@@ -177,8 +179,7 @@ function problemOf(found: Import, each: PackageSources, packages: readonly Packa
     return manifest.imports?.[specifier] === undefined ? `which ${folder}/package.json does not define` : undefined;
   }
   if (isBuiltin(specifier)) {
-    const allowed = nodeOnly.includes(manifest.name) || from.endsWith(".node.ts");
-    return allowed ? undefined : "which a browser lacks; only files named *.node.ts may";
+    return isForNode(from) ? undefined : "which a browser lacks; only files named *.node.ts may";
   }
   const name = packageName(specifier);
   if (name === manifest.name) return "itself; import the defining file";

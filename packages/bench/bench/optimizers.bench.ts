@@ -8,6 +8,7 @@
 // in it at its own interval. The time to the target is the steps times that cost.
 import { parseArgs } from "node:util";
 import { type Contestant, configureRun, createPrograms, race } from "@thalweg/bench";
+import { folderStore } from "@thalweg/bench/node";
 import { optimizers } from "@thalweg/optim";
 import { init, type Tensor, treeLeaves } from "@thalweg/tensor";
 import { datasetTensors, findProblem, loadDataset } from "@thalweg/workloads";
@@ -38,7 +39,7 @@ for (const name of names) {
     target: { value: target },
     budget: { steps: budget },
     evaluationInterval,
-    folder: flags.out,
+    store: folderStore(flags.out),
     onRun: (record) => console.error(describeRun(record)),
   });
   contestants.set(name, result?.contestants[0] as Contestant);

@@ -16,6 +16,7 @@ import {
   type Hyperparameters,
   race,
 } from "@thalweg/bench";
+import { folderStore } from "@thalweg/bench/node";
 import { optimizers } from "@thalweg/optim";
 import { init } from "@thalweg/tensor";
 import { describeRun, formatQuartiles, formatReached, markdownTable, writeSection } from "./report";
@@ -103,7 +104,7 @@ async function run(
     target: { value: target },
     budget: { steps },
     evaluationInterval: interval,
-    folder: flags.out,
+    store: folderStore(flags.out),
     onRun: (record) => console.error(`${workload}: ${describeRun(record)}`),
   });
   return result?.contestants[0] as Contestant;

@@ -1,9 +1,5 @@
 // Comparing training algorithms.
 
-export { describeFailure, exitCodes } from "./cli/failure";
-export { main } from "./cli/main";
-export type { Terminal } from "./cli/terminal";
-
 // Errors.
 
 export { RecordError, UsageError } from "./errors";
@@ -14,16 +10,8 @@ export { type RaceOptions, type RaceResult, race } from "./race";
 // Records: what is kept of a run.
 
 export { configurationId, decodeLine, encodeLine } from "./records/codec";
-export {
-  formatProblem,
-  type RecordFolder,
-  type RecordProblem,
-  type RunRecord,
-  readRecord,
-  readRecords,
-} from "./records/reader";
-export { checkpointPath, type ExistingRun, findExistingRun, recordPath, unfinishedRuns } from "./records/resume";
-export { readSafetensors } from "./records/safetensors";
+export { formatProblem, parseRecord, type RecordFolder, type RecordProblem, type RunRecord } from "./records/reader";
+export { type ExistingRun, findExistingRun, unfinishedRuns } from "./records/resume";
 export type {
   Budget,
   CheckpointLine,
@@ -44,6 +32,7 @@ export type {
   TimeToTarget,
   TrainingLine,
 } from "./records/schema";
+export { memoryStore, type RunStore, runName, type StoredRun } from "./records/store";
 export { RecordWriter } from "./records/writer";
 
 // Reports: functions of records.
@@ -51,8 +40,6 @@ export { RecordWriter } from "./records/writer";
 export { aggregate, type Contestant, type Race } from "./report/aggregate";
 export { renderFigure } from "./report/figure";
 export { renderPage } from "./report/page";
-export { renderPng } from "./report/png";
-export { type ReportFormat, type ReportOptions, reportFormats, writeReport } from "./report/report";
 export type { Quartiles } from "./report/statistics";
 export { renderTable } from "./report/table";
 
@@ -61,5 +48,5 @@ export { renderTable } from "./report/table";
 export { type AlgorithmRequest, configureRun, type Protocol, type TargetRequest } from "./run/configuration";
 export type { Hyperparameters, LearningRateSteps } from "./run/optimizer";
 export { type KernelProfile, type ProfileOptions, profileStep, type StepProfile } from "./run/profile";
-export { createPrograms, type ProgramParts, type Programs, type TrainingState } from "./run/programs";
-export { type RunProgress, runTraining, type TrainingOptions } from "./run/train";
+export { createPrograms, type ProgramParts, type Programs, type RunKeys, type TrainingState } from "./run/programs";
+export { type InspectedMoment, type RunProgress, runTraining, type TrainingOptions } from "./run/train";

@@ -1,24 +1,37 @@
 import { type Device, init, evaluate as realize, type Tensor, treeLeaves } from "@thalweg/tensor";
-import { datasetTensors, findProblem, loadDataset, type SplitVersion, type TestProblem } from "@thalweg/workloads";
-import { localFiles } from "@thalweg/workloads/node";
+import {
+  datasetTensors,
+  type FileReader,
+  findProblem,
+  loadDataset,
+  type SplitVersion,
+  type TestProblem,
+} from "@thalweg/workloads";
+import { defaultFiles } from "#platform";
 import type { RunRecord } from "./records/reader";
 import type { RunConfiguration } from "./records/schema";
+import { memoryStore, type RunStore } from "./records/store";
 import { aggregate, type Race } from "./report/aggregate";
 import { type AlgorithmRequest, configureRun, type Protocol } from "./run/configuration";
 import { createOptimizer, findOptimizer } from "./run/optimizer";
 import { createPrograms, type Programs } from "./run/programs";
-import { type RunProgress, runTraining } from "./run/train";
+import { type RunProgress, runTraining, type TrainingOptions } from "./run/train";
 
 /** What to compare, and how. */
-export interface RaceOptions extends Protocol {
+export interface RaceOptions extends Protocol, Pick<TrainingOptions, "hold" | "inspect"> {
   /** Name of a workload, or one of your own. */
   readonly workload: string | TestProblem;
   /** Optimizers by name, or with hyperparameters. */
   readonly algorithms: readonly (string | AlgorithmRequest)[];
   /** Default 42, 43, 44. */
   readonly seeds?: readonly number[] | undefined;
-  /** Folder for the records. Runs that it holds already are not repeated, interrupted ones go on. */
-  readonly folder: string;
+  /**
+   * Where the records are kept. Runs that it holds already are not repeated, interrupted ones go on. Default: memory, which
+   * is gone with the result; in Node `folderStore(folder)` keeps them.
+   */
+  readonly store?: RunStore | undefined;
+  /** Reads the files of data sets. Default: in Node from the folders that the command line looks in, else from the web. */
+  readonly files?: FileReader | undefined;
   /** How training files are divided. Default `"1.2"`. */
   readonly split?: SplitVersion | undefined;
   /** Opens the default device, after all names and values have been checked. Default: `init`. */
@@ -52,7 +65,7 @@ export interface RaceResult {
  * @throws UsageError for names and values that do not exist, before anything is trained; DataError for missing data.
  */
 export async function race(options: RaceOptions): Promise<RaceResult> {
-  const { folder, seeds = [42, 43, 44], signal, onProgress, onRun } = options;
+  const { store = memoryStore(), seeds = [42, 43, 44], signal, hold, inspect, onProgress, onRun } = options;
   const session = await openSession(options);
   const { problem, dataset } = session;
   const algorithms = options.algorithms.map(
@@ -81,8 +94,10 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
         device,
         data,
         dataSeconds: records.length === 0 ? session.loadSeconds + uploadSeconds : 0,
-        folder,
+        store,
         signal,
+        hold,
+        inspect,
         onProgress,
       });
       records.push(record);
@@ -97,10 +112,14 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
 }
 
 /** A workload with its data in memory. */
-export async function openSession({ workload, split }: Pick<RaceOptions, "workload" | "split">) {
+export async function openSession({
+  workload,
+  split,
+  files = defaultFiles(),
+}: Pick<RaceOptions, "workload" | "split" | "files">) {
   const problem = typeof workload === "string" ? findProblem(workload) : workload;
   const start = performance.now();
-  const dataset = await loadDataset(problem.dataset, { files: localFiles(), split });
+  const dataset = await loadDataset(problem.dataset, { files, split });
   const loadSeconds = (performance.now() - start) / 1000;
   return {
     problem,

@@ -6,6 +6,7 @@ import { init } from "@thalweg/tensor";
 import type { TestProblem } from "@thalweg/workloads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { race } from "../src/race";
+import { folderStore } from "../src/records/folder.node";
 import { linear } from "./linear-problem";
 
 let root: string;
@@ -22,7 +23,7 @@ describe.each(Object.keys(optimizers))("%s in a run", (optimizer) => {
       workload: linear as unknown as TestProblem,
       algorithms: [optimizer],
       seeds: [1],
-      folder: join(root, optimizer),
+      store: folderStore(join(root, optimizer)),
       budget: { steps: 40 },
       evaluationInterval: 20,
     });

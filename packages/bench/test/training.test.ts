@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { init } from "@thalweg/tensor";
-import type { TestProblem } from "@thalweg/workloads";
+import { init, tensor } from "@thalweg/tensor";
+import { findProblem, type TestProblem } from "@thalweg/workloads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openSession, type RaceOptions, race } from "../src/race";
+import { folderStore } from "../src/records/folder.node";
 import type { RunRecord } from "../src/records/reader";
 import { aggregate } from "../src/report/aggregate";
 import { runKeys } from "../src/run/programs";
@@ -20,15 +21,15 @@ beforeAll(async () => {
 afterAll(() => rmSync(root, { recursive: true }));
 
 let folders = 0;
-const newFolder = () => join(root, String(folders++));
+const newStore = () => folderStore(join(root, String(folders++)));
 
 // The problem's parameter type does not matter to a race, which hands them back to the problem they came from.
 const workload = linear as unknown as TestProblem;
 
-/** A race of one optimizer and one seed, in a folder of its own unless one is given. */
+/** A race of one optimizer and one seed, in a store of its own unless one is given. */
 async function train(options: Partial<RaceOptions> = {}): Promise<RunRecord> {
   const algorithms = [{ optimizer: "momentum", hyperparameters: { learningRate: 0.1 } }];
-  const { records } = await race({ workload, algorithms, seeds: [1], folder: newFolder(), ...options });
+  const { records } = await race({ workload, algorithms, seeds: [1], store: newStore(), ...options });
   return records[0] as RunRecord;
 }
 
@@ -133,7 +134,7 @@ describe("a run ends", () => {
       workload,
       algorithms: [wild, tame],
       seeds: [1],
-      folder: newFolder(),
+      store: newStore(),
       budget: { steps: 40 },
       trainLogInterval: 1,
     });
@@ -147,22 +148,87 @@ describe("a run ends", () => {
   });
 });
 
+describe("a run that is held", () => {
+  it("waits, goes on with the same bits, and does not count the time", async () => {
+    const options = { budget: { steps: 40 }, evaluationInterval: 20, trainLogInterval: 1 };
+    const whole = await train(options);
+    let asked = 0;
+    let waited = 0;
+    const hold = () => {
+      if (asked++ !== 2) return undefined;
+      const from = performance.now();
+      return new Promise<void>((resolve) => {
+        setTimeout(() => {
+          waited = (performance.now() - from) / 1000;
+          resolve();
+        }, 2500);
+      });
+    };
+    const start = performance.now();
+    const held = await train({ ...options, hold });
+    const seconds = (performance.now() - start) / 1000;
+    expect(waited).toBeGreaterThan(2.4);
+    expect(losses(held)).toEqual(losses(whole));
+    expect(held.end?.status).toBe("finished");
+    expect(held.end?.seconds.training).toBeLessThanOrEqual(seconds - waited);
+  });
+
+  it("can be stopped meanwhile", async () => {
+    const stop = new AbortController();
+    const hold = () => {
+      stop.abort();
+      return Promise.resolve();
+    };
+    const record = await train({ budget: { steps: 40 }, hold, signal: stop.signal });
+    expect(record.end).toMatchObject({ status: "killed", reason: "stopped by a signal", step: 0 });
+  });
+});
+
+describe("an inspected run", () => {
+  it("shows after every evaluation what the model says of examples", async () => {
+    const seen: { step: number; right: number }[] = [];
+    const indices = Uint32Array.from({ length: 200 }, (_, index) => index);
+    const record = await train({
+      workload: findProblem("digits"),
+      algorithms: [{ optimizer: "adam", hyperparameters: { learningRate: 0.01 } }],
+      budget: { steps: 40 },
+      evaluationInterval: 20,
+      inspect: async ({ step, state, programs, data, keys }) => {
+        using indexTensor = tensor(indices);
+        const { outputs, targets } = programs.predict(state.params, state.model, data, indexTensor, keys.evaluation);
+        const right = outputs.argmax({ axis: 1 }).equal(targets).cast("f32").mean();
+        seen.push({ step, right: await right.item() });
+      },
+    });
+    expect(record.end?.status).toBe("finished");
+    expect(seen.map(({ step }) => step)).toEqual([0, 20, 40]);
+    expect(seen[2]?.right).toBeGreaterThan((seen[0]?.right ?? 1) + 0.1);
+  });
+
+  it("says so if the problem has no outputs apart from its loss", async () => {
+    const inspect: RaceOptions["inspect"] = async ({ state, programs, data, keys }) => {
+      programs.predict(state.params, state.model, data, tensor(Uint32Array.of(0)), keys.evaluation);
+    };
+    await expect(train({ budget: { steps: 1 }, inspect })).rejects.toThrow("linear_digits has no outputs to show");
+  });
+});
+
 describe("a run that was stopped", () => {
   it("goes on from its last checkpoint with the same bits", async () => {
     const options = { budget: { steps: 60 }, evaluationInterval: 10, trainLogInterval: 1 };
     const whole = await train(options);
-    const folder = newFolder();
+    const store = newStore();
     for (const stopAt of [15, 35]) {
       const stop = new AbortController();
       const stopped = await train({
         ...options,
-        folder,
+        store,
         signal: stop.signal,
         onProgress: ({ step }) => step >= stopAt && stop.abort(),
       });
       expect(stopped.end).toMatchObject({ status: "killed", reason: "stopped by a signal" });
     }
-    const resumed = await train({ ...options, folder });
+    const resumed = await train({ ...options, store });
     expect(resumed.resumes).toHaveLength(2);
     expect(resumed.end?.status).toBe("finished");
     expect(losses(resumed)).toEqual(losses(whole));
@@ -170,8 +236,8 @@ describe("a run that was stopped", () => {
   });
 
   it("is not repeated once it is complete", async () => {
-    const folder = newFolder();
-    const options = { folder, budget: { steps: 5 } };
+    const store = newStore();
+    const options = { store, budget: { steps: 5 } };
     const first = await train(options);
     const steps: number[] = [];
     const second = await train({ ...options, onProgress: ({ step }) => steps.push(step) });
@@ -180,14 +246,14 @@ describe("a run that was stopped", () => {
   });
 
   it("has its error in the record, if an error stopped it", async () => {
-    const folder = newFolder();
+    const store = newStore();
     const fail = () => {
       throw new Error("the disk is on fire");
     };
     await expect(
-      train({ folder, budget: { steps: 5 }, onProgress: ({ step }) => step > 0 && fail() }),
+      train({ store, budget: { steps: 5 }, onProgress: ({ step }) => step > 0 && fail() }),
     ).rejects.toThrow();
-    const resumed = await train({ folder, budget: { steps: 5 } });
+    const resumed = await train({ store, budget: { steps: 5 } });
     expect(resumed.end?.status).toBe("finished");
   });
 });
@@ -198,7 +264,7 @@ describe("a race", () => {
       workload,
       algorithms: ["sgd", "adam"],
       seeds: [1, 2],
-      folder: newFolder(),
+      store: newStore(),
       budget: { steps: 2 },
     });
     const order = records.map(({ header: { configuration } }) => [configuration.seed, configuration.optimizer]);

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { exitCodes, main, type Terminal } from "@thalweg/bench";
+import { exitCodes, main, type Terminal } from "@thalweg/bench/node";
 
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type RunRecord, readRecords } from "@thalweg/bench";
+import type { RunRecord } from "@thalweg/bench";
+import { readRecords } from "@thalweg/bench/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const command = fileURLToPath(new URL("../bin/thalweg.js", import.meta.url));

@@ -51,6 +51,24 @@ export interface Losses<State extends TensorTree = TensorTree> {
   readonly state: State;
 }
 
+/** Losses that are functions of outputs and targets alone, by the names that `@thalweg/curvature` gives them. */
+export type OutputLossName = "crossEntropy" | "squaredError" | "meanSquaredError" | "binaryCrossEntropy";
+
+/**
+ * A problem whose losses are a function of a model's outputs and of targets, taken apart: for what has to look at outputs,
+ * such as curvature and predictions.
+ */
+export interface Predictor<Params extends TensorTree = TensorTree, State extends TensorTree = TensorTree> {
+  /** `losses` gives the mean of this loss over the loss terms of each example. */
+  readonly loss: OutputLossName;
+  /** What the model reads of a batch: `[batch, …]`. */
+  inputs(batch: Batch): Tensor;
+  /** What the loss compares outputs with: classes `[batch, …terms]`, or like the outputs. */
+  targets(batch: Batch): Tensor;
+  /** `[batch, …terms, C]`: logits, or predicted values. The key drives dropout and sampling, as in `losses`. */
+  outputs(params: Params, state: State, inputs: Tensor, mode: Mode, key: Key): Tensor;
+}
+
 /**
  * A test problem: data set, model, initialisation, loss, metrics, regularizer, and the batch size and number of epochs
  * that belong to it. It knows no optimizer and no schedule.
@@ -77,6 +95,8 @@ export interface TestProblem<Params extends TensorTree = TensorTree, State exten
   init(key: Key): { readonly params: Params; readonly state: State };
   /** Losses of a batch. The key drives dropout and sampling; problems without them do not read it. */
   losses(params: Params, state: State, batch: Batch, mode: Mode, key: Key): Losses<State>;
+  /** The outputs and the loss apart; undefined for problems whose loss sees more than outputs and targets. */
+  readonly predictor?: Predictor<Params, State> | undefined;
   /** `0.5 * l2 *` the sum of squares of the decayed parameters: a f32 scalar. Default factor: the problem's. */
   regularizer(params: Params, l2?: number): Tensor;
 }

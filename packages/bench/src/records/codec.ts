@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { RecordError } from "../errors";
 import type {
   Budget,
@@ -55,7 +56,7 @@ export function configurationId(configuration: RunConfiguration): string {
     if (typeof value !== "object" || value === null || Array.isArray(value)) return encodeNumber(value);
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
   });
-  return createHash("sha256").update(canonical).digest("hex").slice(0, 12);
+  return bytesToHex(sha256(utf8ToBytes(canonical))).slice(0, 12);
 }
 
 function encodeNumber(value: unknown): unknown {

@@ -1,6 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
-import { RecordError, UsageError } from "../errors";
+import { RecordError } from "../errors";
 import { decodeLine } from "./codec";
 import type {
   CheckpointLine,
@@ -43,15 +41,17 @@ export function formatProblem({ path, line, message }: RecordProblem): string {
 }
 
 /**
- * Reads one record. A torn last line (the process was killed while it wrote) is left out without a word; any other
- * line that cannot be read is listed in `problems` and left out.
+ * Reads one record from its text. A torn last line (the process was killed while it wrote) is left out without a word; any
+ * other line that cannot be read is listed in `problems` and left out.
  *
+ * @param content The record, as text or as its bytes in UTF-8.
+ * @param path What messages call it: its path, or its name.
  * @throws RecordError if there is no readable header, without which the other lines mean nothing.
  */
-export function readRecord(path: string): RunRecord {
-  const bytes = readFileSync(path);
-  const completeBytes = bytes.lastIndexOf("\n") + 1;
-  const texts = bytes.toString("utf8", 0, completeBytes).split("\n").slice(0, -1);
+export function parseRecord(content: Uint8Array | string, path: string): RunRecord {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  const completeBytes = bytes.lastIndexOf(lineEnd) + 1;
+  const texts = new TextDecoder().decode(bytes.subarray(0, completeBytes)).split("\n").slice(0, -1);
   const problems: RecordProblem[] = [];
   const lines: RecordLine[] = [];
   texts.forEach((text, index) => {
@@ -73,6 +73,8 @@ export function readRecord(path: string): RunRecord {
   }
   return { path, header, ...replay(rest), completeBytes, problems };
 }
+
+const lineEnd = "\n".charCodeAt(0);
 
 /** Applies lines in order: a resume line takes back what came after its checkpoint. */
 function replay(lines: readonly RecordLine[]) {
@@ -116,32 +118,4 @@ function replay(lines: readonly RecordLine[]) {
 export interface RecordFolder {
   readonly records: readonly RunRecord[];
   readonly problems: readonly RecordProblem[];
-}
-
-/**
- * Reads every record (`*.jsonl`) in a folder and the folders below it.
- *
- * @throws UsageError if the folder does not exist or is no folder.
- */
-export function readRecords(folder: string): RecordFolder {
-  if (!existsSync(folder)) {
-    throw new UsageError(`folder ${folder} does not exist. Give the folder that a benchmark wrote with --out.`);
-  }
-  if (!statSync(folder).isDirectory())
-    throw new UsageError(`${folder} is a file. Give the folder that holds the records.`);
-  const records: RunRecord[] = [];
-  const problems: RecordProblem[] = [];
-  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".jsonl"));
-  for (const name of names.sort()) {
-    const path = join(folder, name);
-    try {
-      const record = readRecord(path);
-      records.push(record);
-      problems.push(...record.problems);
-    } catch (error) {
-      if (!(error instanceof RecordError)) throw error;
-      problems.push({ path, line: 1, message: error.message.replace(`${path}:1: `, "") });
-    }
-  }
-  return { records, problems };
 }

@@ -4,10 +4,13 @@ import { join } from "node:path";
 import { encodeSafetensors } from "@thalweg/tensor";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { configuration, end, environment, evaluation, header, training } from "../../test/example-records";
+import { RecordError } from "../errors";
 import { encodeLine } from "./codec";
-import { formatProblem, readRecord, readRecords } from "./reader";
-import { checkpointPath, findExistingRun, recordPath, unfinishedRuns } from "./resume";
-import type { RecordLine } from "./schema";
+import { checkpointPath, folderStore, recordPath } from "./folder.node";
+import { formatProblem } from "./reader";
+import { readRecord, readRecords } from "./reader.node";
+import { findExistingRun, unfinishedRuns } from "./resume";
+import type { RecordLine, RunConfiguration } from "./schema";
 import { RecordWriter } from "./writer";
 
 let folder: string;
@@ -16,18 +19,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function write(...lines: readonly RecordLine[]): string {
-  const path = recordPath(folder, configuration);
-  using writer = RecordWriter.create(path, header());
-  writer.append(...lines);
-  return path;
+const stored = (own: RunConfiguration = configuration) => folderStore(folder).open(own);
+
+async function write(...lines: readonly RecordLine[]): Promise<string> {
+  const run = await stored();
+  using writer = await RecordWriter.create(run, header());
+  await writer.append(...lines);
+  return run.path;
 }
 
 describe("writing and reading", () => {
-  it("what was appended is on the disk before the writer is closed", () => {
+  it("what was appended is on the disk before the writer is closed", async () => {
     const path = recordPath(folder, configuration);
-    using writer = RecordWriter.create(path, header());
-    writer.append(evaluation(0, 2.3, 0.1), training(0, 2.4));
+    using writer = await RecordWriter.create(await stored(), header());
+    await writer.append(evaluation(0, 2.3, 0.1), training(0, 2.4));
     expect(readRecord(path)).toMatchObject({
       evaluations: [evaluation(0, 2.3, 0.1)],
       training: [training(0, 2.4)],
@@ -36,21 +41,21 @@ describe("writing and reading", () => {
     });
   });
 
-  it("a record is never written over", () => {
-    const path = write(end(0));
-    expect(() => RecordWriter.create(path, header())).toThrow(`${path}: the record exists.`);
+  it("a record is never written over", async () => {
+    const path = await write(end(0));
+    await expect(RecordWriter.create(await stored(), header())).rejects.toThrow(`${path}: the record exists.`);
     expect(readRecord(path).end).toEqual(end(0));
   });
 
-  it("a writer that is closed refuses lines", () => {
-    const writer = RecordWriter.create(recordPath(folder, configuration), header());
+  it("a writer that is closed refuses lines", async () => {
+    const writer = await RecordWriter.create(await stored(), header());
     writer.close();
     writer.close();
-    expect(() => writer.append(end(0))).toThrow("the record is closed");
+    await expect(writer.append(end(0))).rejects.toThrow("the record is closed");
   });
 
-  it("however the last line is torn, all lines before it are read, and it is cut when the run goes on", () => {
-    const path = write(evaluation(0, 2.3, 0.1), training(0, 2.4), training(10, 2.2));
+  it("however the last line is torn, all lines before it are read, and it is cut when the run goes on", async () => {
+    const path = await write(evaluation(0, 2.3, 0.1), training(0, 2.4), training(10, 2.2));
     const bytes = readFileSync(path).byteLength;
     const torn = Buffer.from(encodeLine(training(20, 2.1)));
     for (let length = 0; length < torn.byteLength; length++) {
@@ -60,22 +65,22 @@ describe("writing and reading", () => {
       truncateSync(path, bytes);
     }
     appendFileSync(path, torn.subarray(0, 9));
-    using writer = RecordWriter.reopen(path);
-    writer.append(training(20, 2.0));
+    using writer = await RecordWriter.reopen(await stored());
+    await writer.append(training(20, 2.0));
     expect(readRecord(path).training.map(({ loss }) => loss)).toEqual([2.4, 2.2, 2.0]);
     expect(readRecord(path).problems).toEqual([]);
   });
 
-  it("a malformed line in the middle is reported with file and line, and the others are read", () => {
-    const path = write(training(0, 2.4));
+  it("a malformed line in the middle is reported with file and line, and the others are read", async () => {
+    const path = await write(training(0, 2.4));
     appendFileSync(path, `{"type":"training","step":\n${encodeLine(training(20, 2.1))}`);
     const record = readRecord(path);
     expect(record.training.map(({ step }) => step)).toEqual([0, 20]);
     expect(record.problems.map(formatProblem)).toEqual([`${path}:3: not JSON: {"type":"training","step":`]);
   });
 
-  it("files that are no records are problems, not exceptions, when a folder is read", () => {
-    write(end(0));
+  it("files that are no records are problems, not exceptions, when a folder is read", async () => {
+    await write(end(0));
     writeFileSync(join(folder, "empty.jsonl"), "");
     writeFileSync(join(folder, "other.jsonl"), '{"hello":1}\n');
     const { records, problems } = readRecords(folder);
@@ -86,7 +91,7 @@ describe("writing and reading", () => {
     ]);
   });
 
-  it("a folder that does not exist is named", () => {
+  it("a folder that does not exist is named", async () => {
     expect(() => readRecords(join(folder, "no"))).toThrow(/folder .*no does not exist\. Give the folder/);
   });
 });
@@ -101,66 +106,82 @@ describe("resuming", () => {
       }),
     );
 
-  it("a configuration that never ran has nothing", () => {
-    expect(findExistingRun(folder, configuration).kind).toBe("none");
+  it("a configuration that never ran has nothing", async () => {
+    expect((await findExistingRun(await stored())).kind).toBe("none");
   });
 
-  it("a run that ended is complete, one with another seed is not there", () => {
-    write(evaluation(0, 2.3, 0.1), end(0));
-    expect(findExistingRun(folder, configuration).kind).toBe("complete");
-    expect(findExistingRun(folder, { ...configuration, seed: 1 }).kind).toBe("none");
+  it("a run that ended is complete, one with another seed is not there", async () => {
+    await write(evaluation(0, 2.3, 0.1), end(0));
+    expect((await findExistingRun(await stored())).kind).toBe("complete");
+    expect((await findExistingRun(await stored({ ...configuration, seed: 1 }))).kind).toBe("none");
   });
 
-  it("a run killed before its first checkpoint starts again", () => {
-    write(evaluation(0, 2.3, 0.1));
-    expect(findExistingRun(folder, configuration).kind).toBe("restart");
+  it("a run killed before its first checkpoint starts again", async () => {
+    await write(evaluation(0, 2.3, 0.1));
+    expect((await findExistingRun(await stored())).kind).toBe("restart");
   });
 
-  it("a killed run goes on at the step that the checkpoint itself names", () => {
-    write(evaluation(0, 2.3, 0.1), { type: "checkpoint", step: 0, file: "x", bytes: 1 }, evaluation(50, 1.9, 0.3));
+  it("a killed run goes on at the step that the checkpoint itself names", async () => {
+    await write(
+      evaluation(0, 2.3, 0.1),
+      { type: "checkpoint", step: 0, file: "x", bytes: 1 },
+      evaluation(50, 1.9, 0.3),
+    );
     checkpoint(50);
-    expect(findExistingRun(folder, configuration)).toMatchObject({ kind: "resume", step: 50 });
+    expect(await findExistingRun(await stored())).toMatchObject({ kind: "resume", step: 50 });
   });
 
-  it("a run ended by a signal goes on too", () => {
-    write(evaluation(0, 2.3, 0.1), end(0, { status: "killed" }));
+  it("a run ended by a signal goes on too", async () => {
+    await write(evaluation(0, 2.3, 0.1), end(0, { status: "killed" }));
     checkpoint(0);
-    expect(findExistingRun(folder, configuration)).toMatchObject({ kind: "resume", step: 0 });
+    expect(await findExistingRun(await stored())).toMatchObject({ kind: "resume", step: 0 });
     expect(unfinishedRuns(readRecords(folder).records)).toHaveLength(1);
   });
 
-  it("a checkpoint of another run is refused", () => {
-    write(evaluation(0, 2.3, 0.1));
+  it("a checkpoint of another run is refused", async () => {
+    await write(evaluation(0, 2.3, 0.1));
     checkpoint(0, "other");
-    expect(() => findExistingRun(folder, configuration)).toThrow(`checkpoint of run other, expected ${header().id}`);
+    await expect(findExistingRun(await stored())).rejects.toThrow(`checkpoint of run other, expected ${header().id}`);
   });
 
-  it("a checkpoint that the record does not know is refused", () => {
-    write(evaluation(0, 2.3, 0.1));
+  it("a checkpoint that the record does not know is refused", async () => {
+    await write(evaluation(0, 2.3, 0.1));
     checkpoint(50);
-    expect(() => findExistingRun(folder, configuration)).toThrow("checkpoint at step 50, of which");
+    await expect(findExistingRun(await stored())).rejects.toThrow("checkpoint at step 50, of which");
   });
 
-  it("a record with a malformed line is not resumed", () => {
-    const path = write(evaluation(0, 2.3, 0.1));
+  it("a damaged checkpoint is an error of the record that names the file", async () => {
+    await write(evaluation(0, 2.3, 0.1));
+    writeFileSync(checkpointPath(recordPath(folder, configuration)), "no");
+    await expect(findExistingRun(await stored())).rejects.toThrow(RecordError);
+    await expect(findExistingRun(await stored())).rejects.toThrow(/\.safetensors: 2 bytes are too few/);
+  });
+
+  it("a record with a malformed line is not resumed", async () => {
+    const path = await write(evaluation(0, 2.3, 0.1));
     appendFileSync(path, "oops\n");
-    expect(() => findExistingRun(folder, configuration)).toThrow(`${path}:3: not JSON: oops`);
+    await expect(findExistingRun(await stored())).rejects.toThrow(`${path}:3: not JSON: oops`);
   });
 
-  it("lines that a resumed run did again count once", () => {
-    const path = write(
+  it("lines that a resumed run did again count once", async () => {
+    const path = await write(
       evaluation(0, 2.3, 0.1),
       training(0, 2.4),
       evaluation(50, 1.9, 0.3),
       training(50, 9),
       training(60, 9),
     );
-    using writer = RecordWriter.reopen(path);
-    writer.append({ type: "resume", step: 50, at: "", environment }, training(50, 1.8), training(60, 1.7), end(100));
+    using writer = await RecordWriter.reopen(await stored());
+    await writer.append(
+      { type: "resume", step: 50, at: "", environment },
+      training(50, 1.8),
+      training(60, 1.7),
+      end(100),
+    );
     const record = readRecord(path);
     expect(record.training.map(({ loss }) => loss)).toEqual([2.4, 1.8, 1.7]);
     expect(record.evaluations.map(({ step }) => step)).toEqual([0, 50]);
-    writer.append({ type: "resume", step: null, at: "", environment }, evaluation(0, 2.3, 0.1));
+    await writer.append({ type: "resume", step: null, at: "", environment }, evaluation(0, 2.3, 0.1));
     expect(readRecord(path)).toMatchObject({ evaluations: [{ step: 0 }], training: [], end: undefined });
   });
 });

@@ -1,28 +1,7 @@
-import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import type { SafetensorsFile } from "@thalweg/tensor";
+import { ArgumentError, decodeSafetensors, type SafetensorsFile } from "@thalweg/tensor";
 import { RecordError } from "../errors";
-import { configurationId } from "./codec";
-import { formatProblem, type RunRecord, readRecord } from "./reader";
-import { readSafetensors } from "./safetensors";
-import type { RunConfiguration } from "./schema";
-
-/**
- * The file of a run below a results folder: `records/digits__adam__seed42__0123456789ab.jsonl`. A configuration has one
- * file, so that a second run of the same finds the first one.
- */
-export function recordPath(folder: string, configuration: RunConfiguration): string {
-  const { workload, optimizer, seed } = configuration;
-  // Names of custom workloads and optimizers may hold anything; the identity tells apart what becomes equal here.
-  const safe = (name: string) => name.replace(/[^A-Za-z0-9_.-]/g, "-");
-  const name = `${safe(workload)}__${safe(optimizer)}__seed${seed}__${configurationId(configuration)}.jsonl`;
-  return join(folder, "records", name);
-}
-
-/** The checkpoint of a record lies beside it. */
-export function checkpointPath(record: string): string {
-  return join(dirname(record), `${basename(record, ".jsonl")}.safetensors`);
-}
+import { formatProblem, parseRecord, type RunRecord } from "./reader";
+import type { StoredRun } from "./store";
 
 /** What is already there for a configuration. */
 export type ExistingRun =
@@ -40,34 +19,35 @@ export type ExistingRun =
     };
 
 /**
- * Looks at what a configuration has left in a results folder, and finds its last checkpoint.
+ * Looks at what a run has left where it is kept, and finds its last checkpoint.
  *
- * The checkpoint file itself says at which step it was written: it is replaced before its line in the record is
- * written, so after a kill between the two it is one ahead of the record's last checkpoint line.
+ * The checkpoint itself says at which step it was written: it is replaced before its line in the record is written, so
+ * after a kill between the two it is one ahead of the record's last checkpoint line.
  *
  * @throws RecordError if the record or the checkpoint is damaged by more than a torn last line.
  */
-export function findExistingRun(folder: string, configuration: RunConfiguration): ExistingRun {
-  const path = recordPath(folder, configuration);
-  if (!existsSync(path)) return { kind: "none" };
-  const record = readRecord(path);
+export async function findExistingRun(stored: StoredRun): Promise<ExistingRun> {
+  const { path, checkpoint: name } = stored;
+  const content = await stored.read();
+  if (content === undefined) return { kind: "none" };
+  const record = parseRecord(content, path);
   const [problem] = record.problems;
   if (problem !== undefined) {
     throw new RecordError(`${formatProblem(problem)}. The run cannot be resumed; move the file away to start it anew.`);
   }
   if (record.end !== undefined && record.end.status !== "killed") return { kind: "complete", record };
-  const file = checkpointPath(path);
-  if (!existsSync(file)) return { kind: "restart", record };
-  const checkpoint = readSafetensors(file);
+  const bytes = await stored.readCheckpoint();
+  if (bytes === undefined) return { kind: "restart", record };
+  const checkpoint = asRecordErrors(() => decodeSafetensors(bytes, name));
   const { id } = record.header;
   if (checkpoint.metadata.id !== id) {
     throw new RecordError(
-      `${file}: checkpoint of run ${checkpoint.metadata.id ?? "(unnamed)"}, expected ${id}. Move it away to start the run anew.`,
+      `${name}: checkpoint of run ${checkpoint.metadata.id ?? "(unnamed)"}, expected ${id}. Move it away to start the run anew.`,
     );
   }
   const step = Number(checkpoint.metadata.step);
   if (!record.evaluations.some((evaluation) => evaluation.step === step)) {
-    throw new RecordError(`${file}: checkpoint at step ${step}, of which ${path} knows nothing. Move both away.`);
+    throw new RecordError(`${name}: checkpoint at step ${step}, of which ${path} knows nothing. Move both away.`);
   }
   return { kind: "resume", record, step, checkpoint };
 }
@@ -77,4 +57,14 @@ export function findExistingRun(folder: string, configuration: RunConfiguration)
  */
 export function unfinishedRuns(records: readonly RunRecord[]): readonly RunRecord[] {
   return records.filter(({ end }) => end === undefined || end.status === "killed");
+}
+
+/** What is wrong with the content of a file is no misuse by the caller. */
+export function asRecordErrors<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ArgumentError) throw new RecordError(error.message, { cause: error });
+    throw error;
+  }
 }

@@ -1,59 +1,54 @@
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync } from "node:fs";
-import { dirname } from "node:path";
 import { RecordError } from "../errors";
 import { encodeLine } from "./codec";
-import { replaceFile, writeDurably } from "./durable";
-import { readRecord } from "./reader";
+import { parseRecord } from "./reader";
 import type { HeaderLine, RecordLine } from "./schema";
+import type { StoredRun } from "./store";
 
 /**
  * Appends to one record.
  *
- * `append` returns when its lines are on the disk, so that nothing that it was given is lost when the process is
- * killed. What a kill can leave is a torn last line, which {@link RecordWriter.reopen} cuts off.
+ * `append` resolves when its lines are safe where the store keeps them, so that nothing that it was given is lost when the
+ * process is killed. What a kill can leave is a torn last line, which {@link RecordWriter.reopen} cuts off.
  */
 export class RecordWriter {
-  readonly path: string;
-  #descriptor: number | undefined;
+  readonly #stored: StoredRun;
+  #isClosed = false;
 
-  private constructor(path: string, descriptor: number) {
-    this.path = path;
-    this.#descriptor = descriptor;
+  private constructor(stored: StoredRun) {
+    this.#stored = stored;
   }
 
   /**
-   * Starts a new record with its header; makes the folder where it is missing.
+   * Starts a new record with its header.
    *
-   * @throws RecordError if the file exists: a record is never written over.
+   * @throws RecordError if there is one: a record is never written over.
    */
-  static create(path: string, header: HeaderLine): RecordWriter {
-    if (existsSync(path)) throw new RecordError(`${path}: the record exists. Resume it, or write to another folder.`);
-    mkdirSync(dirname(path), { recursive: true });
-    // The header appears as a whole, so that there is no such thing as a record with half a header.
-    replaceFile(path, Buffer.from(encodeLine(header)));
-    return new RecordWriter(path, openSync(path, "a"));
+  static async create(stored: StoredRun, header: HeaderLine): Promise<RecordWriter> {
+    if ((await stored.read()) !== undefined) {
+      throw new RecordError(`${stored.path}: the record exists. Resume it, or write to another folder.`);
+    }
+    await stored.create(encodeLine(header));
+    return new RecordWriter(stored);
   }
 
   /** Opens a record to go on with it, and cuts off a torn last line. */
-  static reopen(path: string): RecordWriter {
-    const { completeBytes } = readRecord(path);
-    const descriptor = openSync(path, "r+");
-    ftruncateSync(descriptor, completeBytes);
-    closeSync(descriptor);
-    return new RecordWriter(path, openSync(path, "a"));
+  static async reopen(stored: StoredRun): Promise<RecordWriter> {
+    const bytes = (await stored.read()) ?? new Uint8Array();
+    const { completeBytes } = parseRecord(bytes, stored.path);
+    if (completeBytes < bytes.byteLength) await stored.truncate(completeBytes);
+    return new RecordWriter(stored);
   }
 
-  /** Appends lines in one write and waits until they are on the disk. */
-  append(...lines: readonly RecordLine[]): void {
-    if (this.#descriptor === undefined) throw new RecordError(`${this.path}: the record is closed.`);
-    if (lines.length === 0) return;
-    writeDurably(this.#descriptor, Buffer.from(lines.map(encodeLine).join("")));
+  /** Appends lines in one write. */
+  async append(...lines: readonly RecordLine[]): Promise<void> {
+    if (this.#isClosed) throw new RecordError(`${this.#stored.path}: the record is closed.`);
+    if (lines.length > 0) await this.#stored.append(lines.map(encodeLine).join(""));
   }
 
-  /** Closes the file. A second call does nothing. */
+  /** Closes the record. A second call does nothing. */
   close(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-    this.#descriptor = undefined;
+    this.#isClosed = true;
+    this.#stored.close();
   }
 
   [Symbol.dispose](): void {

@@ -1,5 +1,5 @@
 import * as Plot from "@observablehq/plot";
-import { parseHTML } from "linkedom";
+import { createDocument } from "#platform";
 import type { Metric } from "../records/schema";
 import { metricName, type Race } from "./aggregate";
 import { type Abscissa, medianCurve, type Point, type RunCurve, runCurve } from "./curve";
@@ -68,11 +68,6 @@ function metricsOf(race: Race): readonly Metric[] {
     );
   const both: readonly Metric[] = race.metric === "accuracy" ? ["accuracy", "loss"] : ["loss", "accuracy"];
   return both.filter(has);
-}
-
-/** linkedom's document, which Plot draws into: all that it uses of a browser's. */
-function createDocument(): Document {
-  return parseHTML("<!doctype html><html><body></body></html>").document as unknown as Document;
 }
 
 function renderLegend({ contestants }: Race, theme: Theme, y: number): { svg: string; height: number } {

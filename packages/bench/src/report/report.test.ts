@@ -3,15 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Curve, inventedRun } from "../../test/example-records";
-import { type RunRecord, readRecords } from "../records/reader";
-import { recordPath } from "../records/resume";
+import { encodeLine } from "../records/codec";
+import { folderStore } from "../records/folder.node";
+import { parseRecord, type RunRecord } from "../records/reader";
+import { readRecords } from "../records/reader.node";
 import type { RecordLine } from "../records/schema";
 import { RecordWriter } from "../records/writer";
 import { aggregate, type Race } from "./aggregate";
 import { medianCurve, runCurve } from "./curve";
 import { formatCount, formatMetric, formatSeconds } from "./format";
 import { renderPage } from "./page";
-import { writeReport } from "./report";
+import { writeReport } from "./report.node";
 import { quartiles } from "./statistics";
 import { renderTable } from "./table";
 
@@ -19,14 +21,14 @@ let folder: string;
 let records: readonly RunRecord[];
 let race: Race;
 
-function write(lines: readonly RecordLine[]): void {
+async function write(lines: readonly RecordLine[]): Promise<void> {
   const [header, ...rest] = lines;
   if (header?.type !== "header") throw new Error("an invented run starts with a header");
-  using writer = RecordWriter.create(recordPath(folder, header.configuration), header);
-  writer.append(...rest);
+  using writer = await RecordWriter.create(await folderStore(folder).open(header.configuration), header);
+  await writer.append(...rest);
 }
 
-beforeAll(() => {
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "thalweg-report-"));
   const curves: Curve[] = [42, 43, 44].flatMap((seed) => [
     { optimizer: "sgd", seed, rate: 100 },
@@ -39,7 +41,7 @@ beforeAll(() => {
     { optimizer: "adam", seed, rate: 30 + seed / 3 },
     { optimizer: "adamw", seed, rate: 33 },
   ]);
-  for (const curve of curves) write(inventedRun(curve));
+  for (const curve of curves) await write(inventedRun(curve));
   records = readRecords(folder).records;
   race = aggregate(records)[0] as Race;
 });
@@ -246,14 +248,5 @@ describe("files", () => {
   });
 });
 
-/** Invented lines as a record, through a file in a folder of its own. */
-function asRecord(lines: readonly RecordLine[]): RunRecord {
-  const elsewhere = mkdtempSync(join(tmpdir(), "thalweg-one-"));
-  const [header, ...rest] = lines;
-  if (header?.type !== "header") throw new Error("an invented run starts with a header");
-  using writer = RecordWriter.create(join(elsewhere, "run.jsonl"), header);
-  writer.append(...rest);
-  const record = readRecords(elsewhere).records[0] as RunRecord;
-  rmSync(elsewhere, { recursive: true });
-  return record;
-}
+/** Invented lines as a record. */
+const asRecord = (lines: readonly RecordLine[]): RunRecord => parseRecord(lines.map(encodeLine).join(""), "run.jsonl");

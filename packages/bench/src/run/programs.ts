@@ -23,6 +23,7 @@ import {
   treeFlatten,
   treeLeaves,
   treeUnflatten,
+  UnsupportedError,
   where,
 } from "@thalweg/tensor";
 import {
@@ -221,7 +222,23 @@ function compilePrograms(parts: ProgramParts) {
     concat([history.bitcast("u32").reshape([2 * historyLength]), divergedAt.reshape([1])], { axis: 0 }),
   );
 
-  return { step, evaluate, evaluationPoint, regularizer, observe };
+  /**
+   * What the model says of single examples, in evaluation mode, for problems with a {@link TestProblem.predictor}.
+   *
+   * @param indices Positions in the data set: u32 `[n]`.
+   * @returns outputs `[n, …terms, C]`, and what they are compared with.
+   */
+  const predict = compile((params: TensorTree, model: TensorTree, data: DataTensors, indices: Tensor, from: Key) => {
+    const { predictor, name } = problem;
+    if (predictor === undefined) {
+      throw new UnsupportedError(`${name} has no outputs to show: its loss sees more than outputs and targets.`);
+    }
+    const batch = gatherBatch(data, dataset.shape, indices);
+    const outputs = predictor.outputs(params, model, predictor.inputs(batch), "eval", from);
+    return { outputs, targets: predictor.targets(batch) };
+  });
+
+  return { step, evaluate, evaluationPoint, regularizer, observe, predict };
 }
 
 /** State before the first step, lazily. */

@@ -17,12 +17,15 @@ export interface SegmentOptions {
   readonly seconds: number;
   readonly now: () => number;
   readonly signal: AbortSignal | undefined;
+  /** Asked between chunks: a promise holds the segment until it resolves, off its clock. */
+  readonly hold: (() => Promise<void> | undefined) | undefined;
   /** Rate of the segment before, from which the size of the first chunk follows. */
   readonly stepsPerSecond: number | undefined;
   /** Called whenever losses have come back from the device. */
   readonly onChunk: (chunk: {
     readonly step: number;
-    readonly last: TrainingLine | undefined;
+    /** The losses that came back with it. */
+    readonly lines: readonly TrainingLine[];
     readonly stepsPerSecond: number;
   }) => void;
 }
@@ -47,7 +50,7 @@ const chunkMs = 120;
  * the next one, so that it never waits for the host, and the host is never more than two chunks ahead.
  */
 export async function trainSegment(options: SegmentOptions): Promise<Segment> {
-  const { programs, device, data, keys, from, until, now, signal, onChunk } = options;
+  const { programs, device, data, keys, from, until, now, signal, hold, onChunk } = options;
   const { trainLogInterval, problem } = programs.parts;
   const stepKeys = { shuffling: keys.shuffling, sampling: keys.sampling };
   const lines: TrainingLine[] = [];
@@ -57,6 +60,8 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
 
   await device.idle();
   const start = now();
+  let held = 0;
+  const elapsed = () => (now() - start - held) / 1000;
   const chunkAt = (rate: number) =>
     Math.max(1, Math.min(Math.round((rate * chunkMs) / 1000), historyLength * trainLogInterval));
   let chunk = options.stepsPerSecond === undefined ? 4 : chunkAt(options.stepsPerSecond);
@@ -65,7 +70,8 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
   const receive = async (arriving: Promise<Observation>): Promise<void> => {
     const { first, end, history, diverged } = await arriving;
     // Over the whole segment: two chunks may arrive at almost the same time, which says nothing about their steps.
-    const stepsPerSecond = ((end - from) * 1000) / (now() - start);
+    const stepsPerSecond = (end - from) / elapsed();
+    const before = lines.length;
     if (diverged !== neverDiverged) divergedAt = diverged;
     for (
       let logged = Math.ceil(first / trainLogInterval) * trainLogInterval;
@@ -78,13 +84,27 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
       const accuracy = problem.metric === "accuracy" ? (history[2 * slot + 1] ?? Number.NaN) : null;
       lines.push({ type: "training", step: logged, loss, accuracy });
     }
-    onChunk({ step: end, last: lines.at(-1), stepsPerSecond });
+    onChunk({ step: end, lines: lines.slice(before), stepsPerSecond });
     chunk = Math.min(2 * chunk, chunkAt(stepsPerSecond));
   };
 
-  const mayGoOn = () =>
-    step < until && divergedAt === undefined && !signal?.aborted && (now() - start) / 1000 < options.seconds;
+  const drain = async (): Promise<void> => {
+    const last = pending;
+    pending = undefined;
+    if (last !== undefined) await receive(last);
+  };
+
+  const mayGoOn = () => step < until && divergedAt === undefined && !signal?.aborted && elapsed() < options.seconds;
   while (mayGoOn()) {
+    const release = hold?.();
+    if (release !== undefined) {
+      await drain();
+      await device.idle();
+      const from = now();
+      await release;
+      held += now() - from;
+      continue;
+    }
     const first = step;
     const end = Math.min(step + chunk, until);
     for (; step < end; step++) state = programs.train(state, data, stepKeys, step);
@@ -92,9 +112,9 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
     if (pending !== undefined) await receive(pending);
     pending = reading;
   }
-  if (pending !== undefined) await receive(pending);
+  await drain();
   await device.idle();
-  return { state, step, seconds: (now() - start) / 1000, lines, divergedAt };
+  return { state, step, seconds: elapsed(), lines, divergedAt };
 }
 
 /** What came back from the device after a chunk: the steps `first` to `end - 1`. */

@@ -1,9 +1,15 @@
-import { basename } from "node:path";
-import { type Device, evaluate as realize, type Tensor, treeLeaves } from "@thalweg/tensor";
+import {
+  type Device,
+  fromSafetensors,
+  evaluate as realize,
+  type Tensor,
+  toSafetensors,
+  treeLeaves,
+} from "@thalweg/tensor";
 import type { DataTensors } from "@thalweg/workloads";
 import { configurationId } from "../records/codec";
-import { type RunRecord, readRecord } from "../records/reader";
-import { checkpointPath, type ExistingRun, findExistingRun, recordPath } from "../records/resume";
+import { parseRecord, type RunRecord } from "../records/reader";
+import { asRecordErrors, type ExistingRun, findExistingRun } from "../records/resume";
 import type {
   EndLine,
   EvaluationLine,
@@ -16,12 +22,12 @@ import type {
   TrainingLine,
 } from "../records/schema";
 import { phases, recordVersion } from "../records/schema";
+import type { RunStore, StoredRun } from "../records/store";
 import { RecordWriter } from "../records/writer";
 import { isBetter, metricOf } from "../report/aggregate";
-import { restoreCheckpoint, saveCheckpoint } from "./checkpoint";
 import { describeEnvironment } from "./environment";
 import { evaluatePhases } from "./evaluate";
-import { initialState, type Programs, runKeys, type TrainingState } from "./programs";
+import { initialState, type Programs, type RunKeys, runKeys, type TrainingState } from "./programs";
 import { trainSegment } from "./segment";
 
 /** How a run stands, for whoever watches. */
@@ -32,10 +38,22 @@ export interface RunProgress {
   readonly epoch: number;
   /** Loss and accuracy of the last training batch that was logged. */
   readonly training: TrainingLine | undefined;
+  /** The training losses that came back since the last report. */
+  readonly fresh: readonly TrainingLine[];
   readonly evaluation: EvaluationLine | undefined;
   readonly stepsPerSecond: number | undefined;
   /** Part of the budget that is used up, from 0 to 1. */
   readonly fraction: number;
+}
+
+/** A run between two steps, with what computes on its state: `programs.predict` shows what the model says of examples. */
+export interface InspectedMoment {
+  readonly configuration: RunConfiguration;
+  readonly step: number;
+  readonly state: TrainingState;
+  readonly programs: Programs;
+  readonly data: DataTensors;
+  readonly keys: RunKeys;
 }
 
 /** What a run needs. */
@@ -48,47 +66,58 @@ export interface TrainingOptions {
   readonly data: DataTensors;
   /** Seconds that loading and uploading the data took, for the record. */
   readonly dataSeconds?: number;
-  /** Folder of results: the record is written to `records/` in it. */
-  readonly folder: string;
+  /** Where the record and its checkpoint are kept. */
+  readonly store: RunStore;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Asked between chunks of steps. A promise holds the run until it resolves; that time counts as no training. A run that
+   * is held looks at `signal` afterwards.
+   */
+  readonly hold?: (() => Promise<void> | undefined) | undefined;
   readonly onProgress?: ((progress: RunProgress) => void) | undefined;
+  /** Called after every evaluation, off the clock. It may read what it wants of the state, and keep nothing. */
+  readonly inspect?: ((moment: InspectedMoment) => Promise<void>) | undefined;
   /** Milliseconds of a clock that never goes back. Default: `performance.now`. */
   readonly now?: () => number;
 }
 
 /**
  * Trains until the target is reached, the budget is used up, the loss is not finite, or `signal` is aborted, and
- * records everything. If the folder holds the same run already, a complete one is returned as it is and an
+ * records everything. If the store holds the same run already, a complete one is returned as it is and an
  * interrupted one goes on from its last checkpoint, with the same bits as if it had never stopped.
  *
  * The time to the target is training time: from idle device to idle device between evaluations. Compilation, evaluation,
  * checkpoints and data preparation are outside of it.
  *
- * @throws RecordError if the run's record or checkpoint in the folder is damaged. Any error that ends the run is written
+ * @throws RecordError if the run's record or checkpoint in the store is damaged. Any error that ends the run is written
  *   to the record before it is thrown.
  */
 export async function runTraining(options: TrainingOptions): Promise<RunRecord> {
-  const existing = findExistingRun(options.folder, options.configuration);
+  const stored = await options.store.open(options.configuration);
+  const existing = await findExistingRun(stored);
   if (existing.kind === "complete") return existing.record;
-  using writer = openRecord(options, existing);
-  const run = new Run(options, writer);
+  using writer = await openRecord(options, stored, existing);
+  const run = new Run(options, stored, writer);
   try {
     await run.start(existing);
     await run.train();
   } catch (error) {
-    run.end("killed", { reason: error instanceof Error ? error.message : String(error) });
+    await run.end("killed", { reason: error instanceof Error ? error.message : String(error) });
     throw error;
   }
-  return readRecord(writer.path);
+  return parseRecord((await stored.read()) as Uint8Array, stored.path);
 }
 
-function openRecord({ configuration, folder, device }: TrainingOptions, existing: ExistingRun): RecordWriter {
-  const path = recordPath(folder, configuration);
+async function openRecord(
+  { configuration, device }: TrainingOptions,
+  stored: StoredRun,
+  existing: ExistingRun,
+): Promise<RecordWriter> {
   const environment = describeEnvironment(device);
   const at = new Date().toISOString();
   if (existing.kind === "none") {
     const id = configurationId(configuration);
-    return RecordWriter.create(path, {
+    return RecordWriter.create(stored, {
       type: "header",
       version: recordVersion,
       id,
@@ -97,16 +126,17 @@ function openRecord({ configuration, folder, device }: TrainingOptions, existing
       environment,
     });
   }
-  const writer = RecordWriter.reopen(path);
-  writer.append({ type: "resume", step: existing.kind === "resume" ? existing.step : null, at, environment });
+  const writer = await RecordWriter.reopen(stored);
+  await writer.append({ type: "resume", step: existing.kind === "resume" ? existing.step : null, at, environment });
   return writer;
 }
 
 /** One run between its first line and its last. */
 class Run {
   readonly #options: TrainingOptions;
+  readonly #stored: StoredRun;
   readonly #writer: RecordWriter;
-  readonly #keys;
+  readonly #keys: RunKeys;
   readonly #now: () => number;
   readonly #times: { -readonly [K in keyof RunTimes]: number };
   #state: TrainingState | undefined;
@@ -115,8 +145,9 @@ class Run {
   #trainingLine: TrainingLine | undefined;
   #stepsPerSecond: number | undefined;
 
-  constructor(options: TrainingOptions, writer: RecordWriter) {
+  constructor(options: TrainingOptions, stored: StoredRun, writer: RecordWriter) {
     this.#options = options;
+    this.#stored = stored;
     this.#writer = writer;
     this.#keys = runKeys(options.configuration.seed);
     this.#now = options.now ?? (() => performance.now());
@@ -139,8 +170,7 @@ class Run {
       await this.#evaluate();
       return;
     }
-    const path = checkpointPath(this.#writer.path);
-    this.#state = restoreCheckpoint(fresh, existing.checkpoint, path);
+    this.#state = asRecordErrors(() => fromSafetensors(existing.checkpoint, fresh, this.#stored.checkpoint));
     for (const leaf of treeLeaves<Tensor>(fresh)) leaf.dispose();
     this.#step = existing.step;
     // findExistingRun has made sure that this evaluation is there.
@@ -151,7 +181,7 @@ class Run {
   }
 
   async train(): Promise<void> {
-    const { configuration, programs, device, data, signal } = this.#options;
+    const { configuration, programs, device, data, signal, hold } = this.#options;
     const { budget, target, evaluationInterval } = configuration;
     const lastStep = stepLimit(configuration);
     while (true) {
@@ -172,17 +202,18 @@ class Run {
         seconds: (budget.seconds ?? Number.POSITIVE_INFINITY) - this.#times.training,
         now: this.#now,
         signal,
+        hold,
         stepsPerSecond: this.#stepsPerSecond,
-        onChunk: ({ step, last, stepsPerSecond }) => {
-          this.#trainingLine = last ?? this.#trainingLine;
+        onChunk: ({ step, lines, stepsPerSecond }) => {
+          this.#trainingLine = lines.at(-1) ?? this.#trainingLine;
           this.#stepsPerSecond = stepsPerSecond;
-          this.#report("training", step);
+          this.#report("training", step, lines);
         },
       });
       this.#state = segment.state;
       this.#step = segment.step;
       this.#times.training += segment.seconds;
-      this.#writer.append(...segment.lines);
+      await this.#writer.append(...segment.lines);
       if (segment.divergedAt !== undefined) {
         this.#step = segment.divergedAt;
         return this.end("diverged", { divergedStep: segment.divergedAt });
@@ -193,12 +224,12 @@ class Run {
   }
 
   /** Writes the last line of the record. */
-  end(
+  async end(
     status: RunStatus,
     { divergedStep = null, reason = null }: Partial<Pick<EndLine, "divergedStep" | "reason">> = {},
-  ): void {
+  ): Promise<void> {
     const { training, evaluation, compilation, data } = this.#times;
-    this.#writer.append({
+    await this.#writer.append({
       type: "end",
       status,
       step: this.#step,
@@ -232,16 +263,19 @@ class Run {
       ...value,
     };
     // The evaluation is on the disk before the checkpoint, so that a checkpoint never names a step without one.
-    this.#writer.append(this.#evaluation);
-    const path = checkpointPath(this.#writer.path);
+    await this.#writer.append(this.#evaluation);
     const metadata = {
       id: configurationId(this.#options.configuration),
       step: String(this.#step),
       epoch: String(this.#epoch()),
     };
-    const bytes = await saveCheckpoint(state, { path, metadata });
-    this.#writer.append({ type: "checkpoint", step: this.#step, file: basename(path), bytes });
+    const bytes = await toSafetensors(state, metadata);
+    await this.#stored.replaceCheckpoint(bytes);
+    const file = this.#stored.checkpoint;
+    await this.#writer.append({ type: "checkpoint", step: this.#step, file, bytes: bytes.byteLength });
     this.#report("evaluating", this.#step);
+    const { configuration, inspect } = this.#options;
+    await inspect?.({ configuration, step: this.#step, state, programs, data, keys: this.#keys });
   }
 
   /**
@@ -281,7 +315,7 @@ class Run {
     return { value, seconds: (this.#now() - start) / 1000 };
   }
 
-  #report(activity: RunProgress["activity"], step: number): void {
+  #report(activity: RunProgress["activity"], step: number, fresh: readonly TrainingLine[] = []): void {
     const { configuration, onProgress } = this.#options;
     const { budget, stepsPerEpoch } = configuration;
     const bySteps = step / stepLimit(configuration);
@@ -292,6 +326,7 @@ class Run {
       step,
       epoch: step / stepsPerEpoch,
       training: this.#trainingLine,
+      fresh,
       evaluation: this.#evaluation,
       stepsPerSecond: this.#stepsPerSecond,
       fraction: Math.min(1, Math.max(bySteps, bySeconds)),

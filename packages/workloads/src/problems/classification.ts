@@ -36,6 +36,12 @@ export function classification(options: ClassificationOptions): TestProblem {
       const logits = model.apply(params, images);
       return { perExample: softmaxCrossEntropy(logits, labels), accuracy: accuracy(logits, labels).mean(), state };
     },
+    predictor: {
+      loss: "crossEntropy",
+      inputs: ({ images }) => images,
+      targets: ({ labels }) => labels,
+      outputs: (params, _, images) => model.apply(params, images),
+    },
     regularizer(params, l2 = defaults.l2) {
       const { leaves, paths } = treeFlatten<Tensor>(params);
       const decayed = leaves.filter((_, index) => isDecayed(formatPath(paths[index] ?? [])));

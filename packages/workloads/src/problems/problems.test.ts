@@ -1,3 +1,4 @@
+import { softmaxCrossEntropy } from "@thalweg/nn";
 import { key, type Tensor, tensor, treeFlatten } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { describe, expect, it } from "vitest";
@@ -42,6 +43,19 @@ describe("the problems", () => {
     expect(described).toEqual(made);
     expect(Object.keys(datasets)).toContain(problem.dataset);
   });
+
+  it.each([findProblem("digits"), findProblem("mnist_logreg")])(
+    "$name gives the same losses by its outputs as by itself",
+    ({ init, losses, predictor, dataset }) => {
+      const { params, state } = init(key(1));
+      const batch = batchFor(dataset === "digits" ? [16, 16, 1] : [28, 28, 1], 6);
+      const whole = losses(params, state, batch, "eval", key(0)).perExample;
+      if (predictor?.loss !== "crossEntropy") throw new Error("a classification has a predictor");
+      const outputs = predictor.outputs(params, state, predictor.inputs(batch), "eval", key(0));
+      const apart = softmaxCrossEntropy(outputs, predictor.targets(batch));
+      expect(valuesOf(apart)).toEqual(valuesOf(whole));
+    },
+  );
 
   it("have the layers of the benchmark", () => {
     const shapes = (name: string) => findProblem(name).layers.map((layer) => [layer.name, ...layer.outputShape]);

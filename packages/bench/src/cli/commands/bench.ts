@@ -2,10 +2,11 @@ import type { Command } from "commander";
 import { UsageError } from "../../errors";
 import { type StandardRace, standardOptimizers, standardRaces } from "../../protocols/standard";
 import { race } from "../../race";
-import { readRecords } from "../../records/reader";
+import { folderStore } from "../../records/folder.node";
+import { readRecords } from "../../records/reader.node";
 import { bestReached, metricName } from "../../report/aggregate";
 import { formatMetric } from "../../report/format";
-import { type ReportFormat, reportFormats, writeReport } from "../../report/report";
+import { type ReportFormat, reportFormats, writeReport } from "../../report/report.node";
 import { renderTable } from "../../report/table";
 import type { AlgorithmRequest, Protocol } from "../../run/configuration";
 import { findOptimizer, type Hyperparameters, unknownName } from "../../run/optimizer";
@@ -72,7 +73,7 @@ async function benchCommand(
     workload,
     algorithms,
     seeds: flags.seeds,
-    folder,
+    store: folderStore(folder),
     split: flags.split,
     signal: terminal.signal,
     openDevice: () => openDevice(flags, (line) => progress.line(line)),

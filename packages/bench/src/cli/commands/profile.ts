@@ -1,6 +1,6 @@
 import { chromeTrace, formatProfile } from "@thalweg/tensor";
 import type { Command } from "commander";
-import { replaceFile } from "../../records/durable";
+import { replaceFile } from "../../records/durable.node";
 import { formatCount } from "../../report/format";
 import { findOptimizer } from "../../run/optimizer";
 import { profileStep, type StepProfile } from "../../run/profile";

@@ -2,6 +2,7 @@ import { type HyperparameterSpec, type OptimizerRecord, optimizers } from "@thal
 import { type Command, Option } from "commander";
 import { UsageError } from "../../errors";
 import { race } from "../../race";
+import { folderStore } from "../../records/folder.node";
 import type { HyperparameterValue } from "../../records/schema";
 import { metricName } from "../../report/aggregate";
 import { findOptimizer, type LearningRateSteps } from "../../run/optimizer";
@@ -96,7 +97,7 @@ async function runCommand(
     workload,
     algorithms: [{ optimizer: optimizer.name, hyperparameters, schedule: scheduleOf(flags) }],
     seeds: [flags.seed],
-    folder,
+    store: folderStore(folder),
     split: flags.split,
     signal: terminal.signal,
     openDevice: () => openDevice(flags, (line) => progress.line(line)),

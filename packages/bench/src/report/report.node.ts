@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { replaceFile } from "../records/durable";
+import { replaceFile } from "../records/durable.node";
 import type { RecordFolder } from "../records/reader";
 import { aggregate, type Race } from "./aggregate";
 import { renderFigure } from "./figure";
 import { renderPage } from "./page";
-import { renderPng } from "./png";
+import { renderPng } from "./png.node";
 import { fileTheme } from "./theme";
 
 /** Kinds of files that a report can be written as. */

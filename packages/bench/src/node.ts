@@ -1,0 +1,17 @@
+// The part of the package that needs a disk or a terminal: import it as "@thalweg/bench/node".
+
+// The command line.
+
+export { describeFailure, exitCodes } from "./cli/failure";
+export { main } from "./cli/main";
+export type { Terminal } from "./cli/terminal";
+
+// Records on a disk.
+
+export { checkpointPath, folderStore, recordPath } from "./records/folder.node";
+export { readRecord, readRecords } from "./records/reader.node";
+
+// Reports as files.
+
+export { renderPng } from "./report/png.node";
+export { type ReportFormat, type ReportOptions, reportFormats, writeReport } from "./report/report.node";
