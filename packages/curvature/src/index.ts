@@ -1,3 +1,8 @@
+export {
+  type HessianDiagonalOptions,
+  hessianDiagonal,
+  perSampleHessianDiagonal,
+} from "./diagonals/hessian-diagonal";
 export type {
   Block,
   DiagonalBlock,

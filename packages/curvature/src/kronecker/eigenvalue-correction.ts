@@ -1,8 +1,9 @@
 /** EKFAC: second moments of gradients along the pairs of eigenvectors of the factors. */
-import { concat, full, sizeOf, type Tensor } from "@thalweg/tensor";
-import type { Block, EmbeddingBlock, KroneckerBlock, LinearTap, LookupTap, TapAxes } from "./blocks";
+import { concat, full, oneHot, type Tensor } from "@thalweg/tensor";
+import type { Block, EmbeddingBlock, KroneckerBlock, LinearTap, LookupTap } from "./blocks";
 import { type Inverses, intoBasis } from "./damping";
 import { maskOf, shifted } from "./factors";
+import { inRows } from "./rows";
 import type { Collected } from "./statistics";
 
 /**
@@ -41,7 +42,7 @@ export function layerGradients(block: KroneckerBlock | EmbeddingBlock, collected
       const tap = block.taps[index] as LinearTap | LookupTap;
       const sent = inRows(gradients, shifted(tap.result, 2), 2);
       const seen =
-        "input" in tap ? linearInputs(block, inputs, tap, collected) : oneHot(inputs, block.layout.ins, collected);
+        "input" in tap ? linearInputs(block, inputs, tap, collected) : lookedUp(inputs, block.layout.ins, collected);
       return sent
         .dot(seen, {
           batch: [
@@ -53,15 +54,6 @@ export function layerGradients(block: KroneckerBlock | EmbeddingBlock, collected
         .moveAxis(1, 2);
     })
     .reduce((sum, part) => sum.add(part));
-}
-
-/** `[…leading, groups, positions, features]`. */
-function inRows(x: Tensor, { groups, features, shared }: TapAxes, leading: number): Tensor {
-  const extent = (axes: readonly number[]) => sizeOf(axes.map((axis) => x.shape[axis] as number));
-  const first = Array.from({ length: leading }, (_, axis) => axis);
-  return x
-    .permute([...first, ...groups, ...shared, ...features])
-    .reshape([...x.shape.slice(0, leading), extent(groups), extent(shared), extent(features)]);
 }
 
 function linearInputs(
@@ -79,10 +71,8 @@ function linearInputs(
 }
 
 /** `[N, 1, positions, rows]`. */
-function oneHot(indices: Tensor, rows: number, collected: Collected): Tensor {
-  const flat = indices.cast("i32").reshape([collected.examples, 1, -1, 1]);
-  const shape = [...flat.shape.slice(0, 3), rows];
-  const hit = full(shape, 0, { dtype: "i32" }).iotaLike(3).equal(flat.expand(shape)).cast("f32");
+function lookedUp(indices: Tensor, rows: number, collected: Collected): Tensor {
+  const hit = oneHot(indices.cast("i32").reshape([collected.examples, 1, -1]), rows);
   const mask = maskOf(
     indices,
     indices.shape.slice(1).map((_, axis) => axis + 1),

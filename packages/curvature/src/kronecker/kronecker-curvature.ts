@@ -14,7 +14,7 @@ import {
   treeUnflatten,
 } from "@thalweg/tensor";
 import { type Batch, batchSize, type CurvatureProblem, exampleOutputs } from "../problem";
-import { type Block, blocksOf, type Flavour } from "./blocks";
+import { type Block, type BlockOptions, blocksOf, type Flavour } from "./blocks";
 import type { Inverses } from "./damping";
 import { correctEigenvalues, layerGradients } from "./eigenvalue-correction";
 import { type FactorOptions, type Factors, factorsOf } from "./factors";
@@ -94,7 +94,8 @@ export function kroneckerCurvature<P, X>(
   options: KroneckerOptions<X> = {},
 ): KroneckerCurvature<P, X> {
   batchSize("kroneckerCurvature", batch);
-  const { blocks, terms } = describe(problem, params, batch, options);
+  const { flavour = "auto", maxDenseRows = defaultMaxDenseRows } = options;
+  const { blocks, terms } = describeBlocks(problem, params, batch, { flavour, maxDenseRows });
   const resolved = resolveOptions(options, terms);
   const { structure } = treeFlatten<Tensor>(params);
   return {
@@ -133,11 +134,11 @@ function exactBlock(name: string, collected: Collected): Tensor {
 }
 
 /** The blocks of a model, from shapes alone. */
-function describe<P, X>(
+export function describeBlocks<P, X>(
   problem: CurvatureProblem<P, X>,
   params: P,
   batch: Batch<X>,
-  { flavour = "auto", maxDenseRows = defaultMaxDenseRows }: KroneckerOptions<X>,
+  { flavour, maxDenseRows }: Omit<BlockOptions, "terms">,
 ): { readonly blocks: readonly Block[]; readonly terms: number } {
   const { leaves, paths, structure } = treeFlatten<Tensor>(params);
   const roots = leaves.map(({ shape, dtype }) => identity(placeholder(shape, dtype)));
