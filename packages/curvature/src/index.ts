@@ -11,6 +11,7 @@ export type {
   KroneckerBlock,
   UnitwiseBlock,
 } from "./kronecker/blocks";
+export type { ClosestOptions } from "./kronecker/closest-factors";
 export {
   type BlockInverse,
   blockMatrix,
@@ -33,21 +34,28 @@ export {
 export type { Draws, PositionMask } from "./kronecker/statistics";
 export { type FisherKind, fisherKinds } from "./kronecker/vectors";
 export {
+  type ConjugateGradientHistory,
   type ConjugateGradientOptions,
   type ConjugateGradientResult,
+  type ConjugateGradientsResult,
   conjugateGradient,
-  type NeumannOptions,
-  neumannInverse,
+  conjugateGradients,
 } from "./krylov/conjugate-gradient";
+export { type DenseSolveOptions, denseSolve } from "./krylov/dense-solve";
 export {
+  type DiagonalEstimate,
+  type DiagonalMethod,
   type Estimate,
   estimateDiagonal,
   estimateFrobenius,
   estimateTrace,
   type ProbeOptions,
+  type TraceMethod,
 } from "./krylov/estimators";
 export {
   type DensityOptions,
+  deflated,
+  type Eigenpair,
   gaussianMixture,
   type LanczosOptions,
   type LanczosResult,
@@ -56,6 +64,14 @@ export {
   spectralDensity,
   topEigenpairs,
 } from "./krylov/lanczos";
+export { type LsmrOptions, type LsmrResult, lsmr } from "./krylov/lsmr";
+export {
+  type NeumannOptions,
+  type NeumannResult,
+  type NeumannSolveOptions,
+  neumannInverse,
+  neumannSolve,
+} from "./krylov/neumann";
 export {
   type AdaptDampingOptions,
   adaptDamping,
@@ -73,16 +89,34 @@ export {
 } from "./laplace/laplace";
 export { priorPenalty, type Selection, type SelectOptions, selectHyperparameters } from "./laplace/select";
 export {
+  type BlockOf,
+  blockDiagonal,
+  byLayer,
+  byParameter,
+  type DenseBlock,
+  denseBlocks,
+  diagonalOperator,
+  submatrix,
+} from "./operators/blocks";
+export { type CheckOptions, checkOperator, checkProblem } from "./operators/check";
+export {
   type Batches,
+  type CovarianceOptions,
   type FisherOperatorOptions,
   fisherOperator,
   ggnOperator,
+  gradientCovarianceOperator,
   hessianOperator,
   jacobianOperator,
-  type KroneckerOperator,
-  kroneckerOperator,
+  ntkMatrix,
   ntkOperator,
 } from "./operators/curvature-operators";
+export {
+  eigenbasisOperator,
+  inverseKroneckerOperator,
+  type KroneckerOperator,
+  kroneckerOperator,
+} from "./operators/kronecker-operator";
 export {
   applyMany,
   composed,

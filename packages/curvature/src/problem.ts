@@ -49,7 +49,7 @@ export function batchSize(operation: string, { inputs, targets }: Batch<unknown>
 }
 
 /** The outputs of one example with all loss terms in a row: `[M, C]`. */
-export function exampleOutputs<P, X>({ model }: CurvatureProblem<P, X>, params: P, example: X): Tensor {
+export function exampleOutputs<P, X>({ model }: Pick<CurvatureProblem<P, X>, "model">, params: P, example: X): Tensor {
   const single = treeMap((x: Tensor) => x.expandDims(0), example) as X;
   const outputs = model(params, single);
   if (outputs.rank < 2 || outputs.shape[0] !== 1) {

@@ -115,7 +115,8 @@ export const intoBasis = ({ qa, qb }: Pick<Eigenbasis, "qa" | "qb">, matrix: Ten
   return qa === null ? turned : turned.matmul(qa);
 };
 
-const outOfBasis = ({ qa, qb }: Eigenbasis, matrix: Tensor): Tensor => {
+/** The inverse of {@link intoBasis}. */
+export const outOfBasis = ({ qa, qb }: Pick<Eigenbasis, "qa" | "qb">, matrix: Tensor): Tensor => {
   const turned = qb.matmul(matrix);
   return qa === null ? turned : turned.matmul(qa.transpose());
 };

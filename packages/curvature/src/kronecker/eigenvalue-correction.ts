@@ -36,14 +36,9 @@ export function correctEigenvalues(blocks: readonly Block[], bases: Inverses, co
  * stored where a reduction follows.
  */
 export function layerGradients(block: KroneckerBlock | EmbeddingBlock, collected: Collected): Tensor {
-  return collected
-    .taps(block)
-    .map(({ inputs, gradients }, index) => {
-      const tap = block.taps[index] as LinearTap | LookupTap;
-      const sent = inRows(gradients, shifted(tap.result, 2), 2);
-      const seen =
-        "input" in tap ? linearInputs(block, inputs, tap, collected) : lookedUp(inputs, block.layout.ins, collected);
-      return sent
+  return rowsOfUses(block, collected)
+    .map(({ sent, seen }) =>
+      sent
         .dot(seen, {
           batch: [
             [0, 2],
@@ -51,9 +46,26 @@ export function layerGradients(block: KroneckerBlock | EmbeddingBlock, collected
           ],
           contract: [[3], [2]],
         })
-        .moveAxis(1, 2);
-    })
+        .moveAxis(1, 2),
+    )
     .reduce((sum, part) => sum.add(part));
+}
+
+/** What one use of a layer's weight sent and saw at its positions. */
+export interface UseRows {
+  /** `[N, K, groups, positions, out]`. */
+  readonly sent: Tensor;
+  /** `[N, groups, positions, in]`; a bias is one more input, of 1. */
+  readonly seen: Tensor;
+}
+
+export function rowsOfUses(block: KroneckerBlock | EmbeddingBlock, collected: Collected): UseRows[] {
+  return collected.taps(block).map(({ inputs, gradients }, index) => {
+    const tap = block.taps[index] as LinearTap | LookupTap;
+    const seen =
+      "input" in tap ? linearInputs(block, inputs, tap, collected) : lookedUp(inputs, block.layout.ins, collected);
+    return { sent: inRows(gradients, shifted(tap.result, 2), 2), seen };
+  });
 }
 
 function linearInputs(

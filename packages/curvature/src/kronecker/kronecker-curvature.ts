@@ -15,6 +15,7 @@ import {
 } from "@thalweg/tensor";
 import { type Batch, batchSize, type CurvatureProblem, exampleOutputs } from "../problem";
 import { type Block, type BlockOptions, blocksOf, type Flavour } from "./blocks";
+import { type ClosestOptions, closestFactors } from "./closest-factors";
 import type { Inverses } from "./damping";
 import { correctEigenvalues, layerGradients } from "./eigenvalue-correction";
 import { type FactorOptions, type Factors, factorsOf } from "./factors";
@@ -66,6 +67,11 @@ export interface Evaluation<P> {
   /** Eigenbases with second moments of this batch in place of products of eigenvalues (EKFAC). */
   correct(bases: Inverses): Inverses;
   /**
+   * The factors whose Kronecker products are the closest to the exact blocks, in the Frobenius norm (KFOC): some rounds of
+   * alternating least squares from given ones, such as {@link factors}. Traces of A stay as they were.
+   */
+  closest(start: Factors, options?: ClosestOptions): Factors;
+  /**
    * The exact block of the curvature for the vectors of this batch, `[groups, out · in, out · in]`: of a layer by the name of
    * its weight. Quadratic in the size of the layer: for tests and for small layers.
    */
@@ -107,6 +113,7 @@ export function kroneckerCurvature<P, X>(
         loss: collected.loss,
         gradients: treeUnflatten(structure, collected.gradients) as P,
         factors: factorsOf(collected, resolved),
+        closest: (start, rounds) => closestFactors(collected, start, rounds),
         correct: (bases) => correctEigenvalues(collected.blocks, bases, collected),
         exactBlock: (name) => exactBlock(name, collected),
       };

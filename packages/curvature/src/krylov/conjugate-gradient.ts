@@ -1,5 +1,6 @@
 /** Linear systems by products alone. Vectors stay on the device; what is read are a few scalars for each chunk of steps. */
-import { ArgumentError, compile, NonFiniteError, scalar, scan, type Tensor, where } from "@thalweg/tensor";
+import { vmap } from "@thalweg/autograd";
+import { ArgumentError, arange, compile, NonFiniteError, scalar, scan, type Tensor, where } from "@thalweg/tensor";
 import { flattenTree, type LinearOperator, onVectors, unflattenTree } from "../operators/linear-operator";
 
 export interface ConjugateGradientOptions<T> {
@@ -13,8 +14,8 @@ export interface ConjugateGradientOptions<T> {
   readonly start?: T;
 }
 
-export interface ConjugateGradientResult<T> {
-  readonly solution: T;
+/** How one system ended. */
+export interface ConjugateGradientHistory {
   readonly iterations: number;
   /**
    * - `"converged"`: the tolerance is met.
@@ -29,20 +30,130 @@ export interface ConjugateGradientResult<T> {
   readonly quadraticModel: readonly number[];
 }
 
-/** Iterations in one submit. */
-const chunk = 8;
+export interface ConjugateGradientResult<T> extends ConjugateGradientHistory {
+  readonly solution: T;
+}
 
-type State = {
+export interface ConjugateGradientsResult<T> {
+  /** Like the right sides: one more axis in front. */
+  readonly solutions: T;
+  /** One for each right side. */
+  readonly histories: readonly ConjugateGradientHistory[];
+}
+
+/** Iterations in one submit. */
+export const iterationsPerChunk = 8;
+
+/** k systems at once. (A type, so that it counts as a tree.) */
+export type ConjugateGradientState = {
+  /** `[k, n]`. */
   readonly x: Tensor;
   readonly r: Tensor;
   readonly p: Tensor;
-  /** rᵀ M⁻¹ r. */
+  /** rᵀ M⁻¹ r: `[k]`. */
   readonly rho: Tensor;
-  /** 0 running, 1 converged, 2 negative curvature, 3 not finite. */
+  /** `[k]`, see {@link statuses}. */
   readonly status: Tensor;
 };
 
-const dot = (a: Tensor, b: Tensor): Tensor => a.mul(b).sum();
+/** What a state says of a system. */
+const statuses = { running: 0, converged: 1, negativeCurvature: 2, notFinite: 3 } as const;
+
+/** A system on vectors `[k, n]`. */
+export interface VectorSystem {
+  readonly apply: (v: Tensor) => Tensor;
+  /** M⁻¹ v. */
+  readonly smooth: (v: Tensor) => Tensor;
+  readonly target: Tensor;
+  /** On ‖b - A x‖ / ‖b‖. */
+  readonly tolerance: number;
+}
+
+/** What an iteration reports, each `[iterations, k]`. */
+export type ConjugateGradientReport = {
+  readonly relativeResidual: Tensor;
+  readonly quadraticModel: Tensor;
+  /** 1 where the iteration was made. */
+  readonly moved: Tensor;
+  /** The solutions so far, `[iterations, k, n]`. */
+  readonly iterates: Tensor;
+};
+
+/** Products of the rows: `[k]`. */
+const dots = (a: Tensor, b: Tensor): Tensor => a.mul(b).sum({ axis: 1 });
+
+const column = (a: Tensor): Tensor => a.expandDims(1);
+
+const isSmall = (r: Tensor, { target, tolerance }: VectorSystem): Tensor =>
+  dots(r, r).lessEqual(dots(target, target).mul(tolerance ** 2));
+
+/** The state at `x`, `[k, n]`. */
+export function beginConjugateGradient(system: VectorSystem, x: Tensor): ConjugateGradientState {
+  const r = system.target.sub(system.apply(x));
+  const z = system.smooth(r);
+  const rho = dots(r, z);
+  const status = rho.isFinite().where(isSmall(r, system).cast("i32"), statuses.notFinite);
+  return { x, r, p: z, rho, status };
+}
+
+/**
+ * Some iterations, of which those from `left` on do nothing. What is not used of the report costs nothing.
+ *
+ * @param left scalar.
+ */
+export function continueConjugateGradient(
+  system: VectorSystem,
+  state: ConjugateGradientState,
+  left: Tensor,
+  iterations: number = iterationsPerChunk,
+): [ConjugateGradientState, ConjugateGradientReport] {
+  const { apply, smooth, target } = system;
+  return scan(
+    ({ x, r, p, rho, status }: ConjugateGradientState, index: Tensor) => {
+      const product = apply(p);
+      const curvature = dots(p, product);
+      const isRunning = status.equal(statuses.running).and(left.greater(index));
+      const isPositive = curvature.greater(0);
+      const moves = isRunning.and(isPositive);
+      const alpha = moves.where(rho.div(isPositive.where(curvature, 1)), 0);
+      const nextX = x.add(p.mul(column(alpha)));
+      const nextR = r.sub(column(moves).where(product.mul(column(alpha)), 0));
+      const z = smooth(nextR);
+      const nextRho = moves.where(dots(nextR, z), rho);
+      const beta = moves.where(nextRho.div(rho.equal(0).where(1, rho)), 0);
+      const after = where(isPositive, isSmall(nextR, system).cast("i32"), statuses.negativeCurvature);
+      const next = isRunning.where(curvature.isFinite().where(after, statuses.notFinite), status);
+      const size = dots(target, target).sqrt();
+      const report: ConjugateGradientReport = {
+        relativeResidual: dots(nextR, nextR).sqrt().div(size.equal(0).where(1, size)),
+        quadraticModel: dots(nextX, nextR.add(target)).mul(-0.5),
+        moved: moves.cast("f32"),
+        iterates: nextX,
+      };
+      const own = {
+        x: nextX,
+        r: nextR,
+        p: column(moves).where(z.add(p.mul(column(beta))), p),
+        rho: nextRho,
+        status: next,
+      };
+      return [own, report];
+    },
+    state,
+    arange(iterations),
+  );
+}
+
+/** @throws NonFiniteError if the status of a system says so. */
+export function checkStatus(operation: string, operator: string, status: ArrayLike<number>): void {
+  if (!Array.from(status).includes(statuses.notFinite)) return;
+  throw new NonFiniteError(`${operation}: a product of ${operator} is not finite. Check operator and b.`);
+}
+
+const reasonOf = (status: number | undefined): ConjugateGradientHistory["reason"] => {
+  if (status === statuses.converged) return "converged";
+  return status === statuses.negativeCurvature ? "negativeCurvature" : "maxIterations";
+};
 
 /**
  * Solves A x = b for a symmetric positive definite operator.
@@ -53,141 +164,93 @@ const dot = (a: Tensor, b: Tensor): Tensor => a.mul(b).sum();
 export async function conjugateGradient<T>(
   operator: LinearOperator<T>,
   b: T,
-  options: ConjugateGradientOptions<T> = {},
+  { preconditioner, start, ...options }: ConjugateGradientOptions<T> = {},
 ): Promise<ConjugateGradientResult<T>> {
-  const { tolerance = 1e-4, preconditioner, start } = options;
-  if (!(tolerance > 0)) throw new ArgumentError(`conjugateGradient: tolerance ${tolerance}. Give a positive number.`);
-  const map = onVectors(operator);
-  const right = flattenTree(b);
-  const { maxIterations = Math.min(1000, 10 * right.size) } = options;
-  const smooth = (v: Tensor): Tensor =>
-    preconditioner === undefined ? v : flattenTree(preconditioner(unflattenTree(v, operator.domain)));
-
-  const begin = (target: Tensor, x: Tensor): State => {
-    const r = target.sub(map.apply(x));
-    const z = smooth(r);
-    return {
-      x,
-      r,
-      p: z,
-      rho: dot(r, z),
-      status: dot(r, r)
-        .lessEqual(dot(target, target).mul(tolerance ** 2))
-        .cast("i32"),
-    };
-  };
-  const step = ({ x, r, p, rho, status }: State, target: Tensor, isAllowed: Tensor): readonly [State, Tensor] => {
-    const product = map.apply(p);
-    const curvature = dot(p, product);
-    const isRunning = status.equal(0).and(isAllowed);
-    const isPositive = curvature.greater(0);
-    const moves = isRunning.and(isPositive);
-    const alpha = moves.where(rho.div(isPositive.where(curvature, 1)), 0);
-    const nextX = x.add(p.mul(alpha));
-    const nextR = r.sub(product.mul(alpha));
-    const z = smooth(nextR);
-    const nextRho = moves.where(dot(nextR, z), rho);
-    const beta = moves.where(nextRho.div(rho.equal(0).where(1, rho)), 0);
-    const isDone = dot(nextR, nextR).lessEqual(dot(target, target).mul(tolerance ** 2));
-    const next = where(isRunning, where(curvature.isFinite(), where(isPositive, isDone.cast("i32"), 2), 3), status);
-    const report = [
-      dot(nextR, nextR).sqrt(),
-      dot(target, target).sqrt(),
-      dot(nextX, nextR.add(target)).mul(-0.5),
-      moves.cast("f32"),
-    ];
-    return [{ x: nextX, r: nextR, p: moves.where(z.add(p.mul(beta)), p), rho: nextRho, status: next }, joined(report)];
-  };
-  const first = compile(begin);
-  const program = compile((state: State, target: Tensor, left: Tensor) => {
-    const reports: Tensor[] = [];
-    let own = state;
-    for (let index = 0; index < chunk; index++) {
-      const [next, report] = step(own, target, left.greater(index));
-      own = next;
-      reports.push(report);
-    }
-    return [own, rows(reports)] as const;
+  const row = (tree: T): Tensor => flattenTree(tree).expandDims(0);
+  const { x, histories } = await solveSystems("conjugateGradient", operator, row(b), {
+    ...options,
+    ...(start !== undefined && { start: row(start) }),
+    apply: (v) => row(operator.apply(unflattenTree(v.reshape([-1]), operator.domain))),
+    smooth: (v) =>
+      preconditioner === undefined ? v : row(preconditioner(unflattenTree(v.reshape([-1]), operator.domain))),
   });
-
-  const startVector = start === undefined ? right.zerosLike() : flattenTree(start);
-  let state = first(right, startVector);
-  const relativeResiduals: number[] = [];
-  const quadraticModel: number[] = [];
-  let status = await state.status.item();
-  while (status === 0 && relativeResiduals.length < maxIterations) {
-    const [next, reports] = program(state, right, scalar(maxIterations - relativeResiduals.length));
-    state = next as State;
-    status = await state.status.item();
-    if (status === 3) {
-      throw new NonFiniteError(`conjugateGradient: a product of ${operator.name} is not finite. Check operator and b.`);
-    }
-    const values = await reports.data();
-    for (let index = 0; index < chunk; index++) {
-      const [residual, size, model, moved] = values.subarray(4 * index, 4 * index + 4) as unknown as [
-        number,
-        number,
-        number,
-        number,
-      ];
-      if (moved === 0) break;
-      relativeResiduals.push(residual / size);
-      quadraticModel.push(model);
-    }
-  }
-  const reason = status === 1 ? "converged" : status === 2 ? "negativeCurvature" : "maxIterations";
-  return {
-    solution: unflattenTree(state.x, operator.domain),
-    iterations: relativeResiduals.length,
-    reason,
-    relativeResiduals,
-    quadraticModel,
-  };
-}
-
-const joined = (scalars: readonly Tensor[]): Tensor => rows(scalars.map((own) => own.reshape([1]))).flatten();
-
-function rows(parts: readonly Tensor[]): Tensor {
-  const [first] = parts as [Tensor];
-  const count = first.shape.at(-1) as number;
-  return parts
-    .map((part, index) =>
-      part.reshape([1, count]).pad([
-        [index, parts.length - 1 - index],
-        [0, 0],
-      ]),
-    )
-    .reduce((sum, own) => sum.add(own));
-}
-
-export interface NeumannOptions {
-  /** α, below 2 / the largest eigenvalue. */
-  readonly scale: number;
-  /** The highest power k. Default 50. */
-  readonly terms?: number;
+  return { solution: unflattenTree(x.reshape([-1]), operator.domain), ...(histories[0] as ConjugateGradientHistory) };
 }
 
 /**
- * α Σ_k (I - α A)ᵏ b, k from 0, which tends to A⁻¹ b for symmetric positive definite A. Lazy: terms are products one after another.
+ * {@link conjugateGradient} for k right sides: every iteration multiplies all of them in one pass. Systems that are done
+ * wait for the others.
  *
- * @throws ArgumentError for a scale that is not positive.
+ * @param b Trees with one more axis in front, of k. So has `start`; the preconditioner takes one vector.
  */
-export function neumannInverse<T>(operator: LinearOperator<T>, b: T, { scale, terms = 50 }: NeumannOptions): T {
-  if (!(scale > 0) || !Number.isInteger(terms) || terms < 1) {
-    throw new ArgumentError(
-      `neumannInverse: scale ${scale} and ${terms} terms. Give a positive scale and at least 1 term.`,
-    );
-  }
+export async function conjugateGradients<T>(
+  operator: LinearOperator<T>,
+  b: T,
+  { preconditioner, start, ...options }: ConjugateGradientOptions<T> = {},
+): Promise<ConjugateGradientsResult<T>> {
   const map = onVectors(operator);
-  const first = flattenTree(b);
-  const [last] = scan(
-    ({ term, sum }: { readonly term: Tensor; readonly sum: Tensor }) => {
-      const next = term.sub(map.apply(term).mul(scale));
-      return [{ term: next, sum: sum.add(next) }, null];
-    },
-    { term: first, sum: first },
-    null,
-    { length: terms },
-  );
-  return unflattenTree(last.sum.mul(scale), operator.domain);
+  const smooth = (v: Tensor): Tensor => flattenTree((preconditioner as (v: T) => T)(unflattenTree(v, operator.domain)));
+  const { x, histories } = await solveSystems("conjugateGradients", operator, flattenTree(b, 1), {
+    ...options,
+    ...(start !== undefined && { start: flattenTree(start, 1) }),
+    apply: vmap(map.apply),
+    smooth: preconditioner === undefined ? (v) => v : vmap(smooth),
+  });
+  return { solutions: unflattenTree(x, operator.domain), histories };
+}
+
+interface SystemsOptions extends Pick<VectorSystem, "apply" | "smooth"> {
+  readonly tolerance?: number;
+  readonly maxIterations?: number;
+  readonly start?: Tensor;
+}
+
+async function solveSystems(
+  operation: string,
+  { name }: Pick<LinearOperator, "name">,
+  right: Tensor,
+  { apply, smooth, tolerance = 1e-4, start, ...options }: SystemsOptions,
+): Promise<{ readonly x: Tensor; readonly histories: readonly ConjugateGradientHistory[] }> {
+  const [count, n] = right.shape as [number, number];
+  const { maxIterations = Math.min(1000, 10 * n) } = options;
+  if (!(tolerance > 0)) throw new ArgumentError(`${operation}: tolerance ${tolerance}. Give a positive number.`);
+  const systemOf = (target: Tensor): VectorSystem => ({ apply, smooth, target, tolerance });
+  const begin = compile((target: Tensor, x: Tensor) => beginConjugateGradient(systemOf(target), x));
+  const program = compile((state: ConjugateGradientState, target: Tensor, left: Tensor) => {
+    const [next, { relativeResidual, quadraticModel, moved }] = continueConjugateGradient(
+      systemOf(target),
+      state,
+      left,
+    );
+    return [next, { relativeResidual, quadraticModel, moved }] as const;
+  });
+
+  let state = begin(right, start ?? right.zerosLike()) as ConjugateGradientState;
+  const residuals = Array.from({ length: count }, (): number[] => []);
+  const models = Array.from({ length: count }, (): number[] => []);
+  let status = await state.status.data();
+  checkStatus(operation, name, status);
+  for (let done = 0; done < maxIterations && status.includes(statuses.running); done += iterationsPerChunk) {
+    const [next, report] = program(state, right, scalar(maxIterations - done));
+    state = next as ConjugateGradientState;
+    status = await state.status.data();
+    checkStatus(operation, name, status);
+    const [residual, model, moved] = (await Promise.all(
+      [report.relativeResidual, report.quadraticModel, report.moved].map((each) => each.data()),
+    )) as [Float32Array, Float32Array, Float32Array];
+    moved.forEach((has, at) => {
+      if (has === 0) return;
+      residuals[at % count]?.push(residual[at] as number);
+      models[at % count]?.push(model[at] as number);
+    });
+  }
+  const histories = residuals.map((relativeResiduals, index) => ({
+    iterations: relativeResiduals.length,
+    reason: reasonOf(status[index]),
+    relativeResiduals,
+    quadraticModel: models[index] as number[],
+  }));
+  begin.dispose();
+  program.dispose();
+  return { x: state.x, histories };
 }

@@ -10,7 +10,14 @@ import {
   splitKeys,
   type Tensor,
 } from "@thalweg/tensor";
-import { dimension, flattenTree, type LinearOperator, onVectors, unflattenTree } from "../operators/linear-operator";
+import {
+  dimension,
+  flattenTree,
+  type LinearOperator,
+  onVectors,
+  symmetricOperator,
+  unflattenTree,
+} from "../operators/linear-operator";
 import { symmetricEigen } from "./symmetric-eigen";
 
 export interface LanczosOptions<T> {
@@ -30,6 +37,8 @@ export interface LanczosResult<T> {
   readonly ritzValues: readonly number[];
   /** Squares of the first components of its eigenvectors: weights of the quadrature rule of the start. They add up to 1. */
   readonly weights: readonly number[];
+  /** ‖A v - θ v‖ for each Ritz value θ with its vector v: some eigenvalue is this close to θ. */
+  readonly residuals: readonly number[];
   /** An approximate eigenvector of length 1. @param index of a Ritz value. */
   ritzVector(index: number): T;
 }
@@ -108,11 +117,13 @@ export async function lanczos<T>(operator: LinearOperator<T>, options: LanczosOp
   const beta = used.slice(0, -1).map(([, length]) => length);
   const { values, vectors } = symmetricEigen(tridiagonal(alpha, beta));
   const { basis } = state;
+  const left = used.at(-1)?.[1] as number;
   return {
     alpha,
     beta,
     ritzValues: values,
     weights: vectors.map(([own]) => (own as number) ** 2),
+    residuals: vectors.map((own) => left * Math.abs(own.at(-1) as number)),
     ritzVector(index) {
       const own = vectors[index];
       if (own === undefined) throw new ArgumentError(`lanczos: there is no Ritz value ${index} of ${values.length}.`);
@@ -137,17 +148,44 @@ const tridiagonal = (alpha: readonly number[], beta: readonly number[]): number[
     }),
   );
 
-/** The k eigenpairs of largest magnitude, by Lanczos' method with some more steps. */
+/** An eigenvalue with its vector of length 1. */
+export interface Eigenpair<T> {
+  readonly value: number;
+  readonly vector: T;
+  /** ‖A v - λ v‖: some eigenvalue of A is this close to λ. */
+  readonly residual: number;
+}
+
+/** The k eigenpairs of largest magnitude, by Lanczos' method with some more steps; see their residuals. */
 export async function topEigenpairs<T>(
   operator: LinearOperator<T>,
   { count, steps = 2 * count + 20, key }: { readonly count: number; readonly steps?: number; readonly key: Key },
-): Promise<readonly { readonly value: number; readonly vector: T }[]> {
-  const { ritzValues, ritzVector } = await lanczos(operator, { steps, key });
+): Promise<readonly Eigenpair<T>[]> {
+  const { ritzValues, ritzVector, residuals } = await lanczos(operator, { steps, key });
   return ritzValues
     .map((value, index) => ({ value, index }))
     .sort((a, b) => Math.abs(b.value) - Math.abs(a.value))
     .slice(0, count)
-    .map(({ value, index }) => ({ value, vector: ritzVector(index) }));
+    .map(({ value, index }) => ({ value, vector: ritzVector(index), residual: residuals[index] as number }));
+}
+
+/**
+ * A - Σ λ v vᵀ: the operator without some of its eigenpairs, whose eigenvalues become 0. Takes the outliers out of a
+ * spectrum before its density is estimated.
+ *
+ * @param pairs Eigenpairs with vectors of length 1, as {@link topEigenpairs} finds them.
+ */
+export function deflated<T>(operator: LinearOperator<T>, pairs: readonly Eigenpair<T>[]): LinearOperator<T> {
+  const vectors = pairs.map(({ value, vector }) => ({ value, vector: flattenTree(vector) }));
+  return symmetricOperator(`${operator.name} without ${pairs.length} eigenpairs`, operator.domain, (v) => {
+    const own = flattenTree(v);
+    const product = flattenTree(operator.apply(v));
+    const rest = vectors.reduce(
+      (left, { value, vector }) => left.sub(vector.mul(dot(vector, own).mul(value))),
+      product,
+    );
+    return unflattenTree(rest, operator.domain);
+  });
 }
 
 export interface DensityOptions {
@@ -162,9 +200,17 @@ export interface DensityOptions {
   readonly width?: number;
   /** Added to the range on both sides, as a share of it. Default 0.05. */
   readonly margin?: number;
+  /**
+   * `"logarithm"`: the density of log(|λ| + ε), which shows a bulk that spans many orders of magnitude; grid and kernel are on
+   * that scale. Default `"linear"`.
+   */
+  readonly scale?: "linear" | "logarithm";
+  /** ε, for the logarithm. Default 1e-6: f32 knows no smaller eigenvalues of an operator of norm 1. */
+  readonly epsilon?: number;
 }
 
 export interface SpectralDensity {
+  /** Eigenvalues, or log(|λ| + ε). */
   readonly grid: readonly number[];
   /** Integrates to 1, so far as the grid reaches. */
   readonly density: readonly number[];
@@ -173,23 +219,32 @@ export interface SpectralDensity {
 /**
  * The density of eigenvalues by stochastic Lanczos quadrature: Gaussian kernels at Ritz values, averaged over random starts.
  *
+ * @throws ArgumentError for a number of probes or points below 1 or 2.
  * @see Ghorbani, Krishnan and Xiao, An investigation into neural net optimization via Hessian eigenvalue density (2019)
+ * @see Papyan, Traces of class/cross-class structure pervade deep learning spectra (2020), for the logarithm
  */
 export async function spectralDensity<T>(
   operator: LinearOperator<T>,
   options: DensityOptions,
 ): Promise<SpectralDensity> {
   const { probes = 4, steps = 40, key, points = 256, width = 0.03, margin = 0.05 } = options;
+  const { scale = "linear", epsilon = 1e-6 } = options;
+  if (!Number.isInteger(probes) || probes < 1 || !Number.isInteger(points) || points < 2) {
+    throw new ArgumentError(
+      `spectralDensity: ${probes} probes and ${points} points. Give integers of at least 1 and 2.`,
+    );
+  }
+  const place = (value: number): number => (scale === "linear" ? value : Math.log(Math.abs(value) + epsilon));
   const runs = [];
   for (const own of splitKeys(key, probes)) runs.push(await lanczos(operator, { steps, key: own }));
   const nodes = runs.flatMap(({ ritzValues, weights }) =>
-    ritzValues.map((value, index) => ({ value, weight: (weights[index] as number) / probes })),
+    ritzValues.map((value, index) => ({ value: place(value), weight: (weights[index] as number) / probes })),
   );
   const [low, high] = [Math.min(...nodes.map(({ value }) => value)), Math.max(...nodes.map(({ value }) => value))];
   const range = high - low || Math.abs(high) || 1;
   const grid = Array.from(
     { length: points },
-    (_, index) => low - margin * range + ((1 + 2 * margin) * range * index) / Math.max(1, points - 1),
+    (_, index) => low - margin * range + ((1 + 2 * margin) * range * index) / (points - 1),
   );
   return { grid, density: gaussianMixture(nodes, width * range, grid) };
 }

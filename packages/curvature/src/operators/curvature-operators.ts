@@ -1,21 +1,8 @@
 /** Curvature as linear operators: products with matrices that are never formed. */
-import { hvp, jvp, linearize, vjp } from "@thalweg/autograd";
-import {
-  ArgumentError,
-  type Key,
-  linalg,
-  type Shape,
-  sizeOf,
-  splitKeys,
-  type Tensor,
-  treeFlatten,
-  treeMap,
-  treeUnflatten,
-} from "@thalweg/tensor";
-import type { Block } from "../kronecker/blocks";
-import { blockMatrix, fromBlockMatrix } from "../kronecker/damping";
-import type { DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "../kronecker/factors";
-import { type Batch, batchSize, type CurvatureProblem } from "../problem";
+import { hvp, jvp, linearize, vjp, vmap } from "@thalweg/autograd";
+import { ArgumentError, eye, type Key, sizeOf, splitKeys, type Tensor, treeLeaves, treeMap } from "@thalweg/tensor";
+import type { ExampleLoss } from "../per-sample/per-sample";
+import { type Batch, batchSize, type CurvatureProblem, exampleOutputs } from "../problem";
 import { type LinearOperator, symmetricOperator } from "./linear-operator";
 
 /** One batch, or several whose examples are counted together. */
@@ -172,87 +159,53 @@ export function ntkOperator<P, X>(
   return symmetricOperator("NTK", jacobian.range, (u) => jacobian.apply(jacobian.applyTranspose(u)));
 }
 
-/** Kronecker-factored curvature as an operator, with what its factors give for free. */
-export interface KroneckerOperator<P> extends LinearOperator<P> {
-  /** tr A · tr B, summed over blocks: scalar. */
-  readonly trace: Tensor;
-  /** Of all blocks together: scalar. */
-  readonly frobenius: Tensor;
-  /** log det (C + λ I): scalar, by eigenvalues. */
-  logDeterminant(lambda: Tensor | number): Tensor;
+/**
+ * The kernel J Jᵀ itself, `[N, O, N, O]` for the O outputs of each of N examples, from inner products of their rows of J:
+ * those of dense layers need no row. With `others` between the two sets of inputs, `[N, O, N', O]`.
+ */
+export function ntkMatrix<P, X>(
+  problem: Pick<CurvatureProblem<P, X>, "model">,
+  params: P,
+  inputs: X,
+  { others }: { readonly others?: X } = {},
+): Tensor {
+  const rowsOf = (examples: X): Tensor[] =>
+    treeLeaves<Tensor>(
+      vmap((example: X): P => {
+        const [outputs, pull] = vjp((at: P) => exampleOutputs(problem, at, example).flatten(), params);
+        return vmap((unit: Tensor) => pull(unit)[0])(eye(outputs.size));
+      })(examples),
+    );
+  const rows = rowsOf(inputs);
+  const columns = others === undefined ? rows : rowsOf(others);
+  const products = rows.map((own, leaf) => {
+    const rest = own.shape.slice(2).map((_, axis) => axis + 2);
+    return own.dot(columns[leaf] as Tensor, { contract: [rest, rest] });
+  });
+  return total(products);
 }
 
-/** The block-diagonal curvature of factors: B G A for layers. */
-export function kroneckerOperator<P>(blocks: readonly Block[], factors: Factors, params: P): KroneckerOperator<P> {
-  const grouped = (x: Tensor) => (x.rank === 3 ? x : x.expandDims(0));
-  const dense = (x: Tensor): Tensor => (x.rank === 1 ? x.reshape([1, 1, x.size]) : grouped(x));
-  const traceOf = (x: Tensor): Tensor => (x.rank === 1 ? x.sum() : onDiagonal(grouped(x)).sum({ axis: -1 }));
-  const squares = (x: Tensor): Tensor =>
-    x.rank === 1
-      ? x.square().sum()
-      : grouped(x)
-          .square()
-          .sum({ axis: [1, 2] });
-  const eigenvalues = (x: Tensor): Tensor => (x.rank === 1 ? x.reshape([1, x.size]) : linalg.eigh(grouped(x)).values);
-  const own = blocks.map((block) => ({ block, of: factors[block.name] }));
-  const sumOver = (
-    layer: (f: MatrixFactors) => Tensor,
-    pair: (f: UnitwiseFactors) => Tensor,
-    single: (f: DiagonalFactors) => Tensor,
-  ) =>
-    own
-      .map(({ of }) => {
-        if (of === undefined) throw new ArgumentError("kroneckerOperator: the factors lack a block.");
-        return "a" in of ? layer(of) : "scale" in of ? pair(of) : single(of);
-      })
-      .reduce((one, other) => one.add(other));
-  return {
-    ...symmetricOperator("K-FAC", params, (v: P) => {
-      const { leaves, structure } = treeFlatten<Tensor>(v);
-      const results = [...leaves];
-      for (const { block, of } of own) {
-        if (block.kind === "kronecker" || block.kind === "embedding") {
-          const { a, b } = of as MatrixFactors;
-          const turned = grouped(b).matmul(blockMatrix(block, leaves));
-          fromBlockMatrix(block, a.rank === 1 ? turned.mul(dense(a)) : turned.matmul(dense(a)), results);
-        } else if (block.kind === "unitwise") {
-          const { scale, cross, shift } = of as UnitwiseFactors;
-          const [g, h] = [leaves[block.scale.index], leaves[block.shift.index]] as [Tensor, Tensor];
-          results[block.scale.index] = scale.mul(g).add(cross.mul(h));
-          results[block.shift.index] = cross.mul(g).add(shift.mul(h));
-        } else {
-          const { index } = block.parameter;
-          results[index] = (leaves[index] as Tensor).mul((of as DiagonalFactors).diagonal);
-        }
-      }
-      return treeUnflatten(structure, results) as P;
-    }),
-    trace: sumOver(
-      ({ a, b }) => traceOf(a).mul(traceOf(b)).sum(),
-      ({ scale, shift }) => scale.add(shift).sum(),
-      ({ diagonal }) => diagonal.sum(),
-    ),
-    frobenius: sumOver(
-      ({ a, b }) => squares(a).mul(squares(b)).sum(),
-      ({ scale, cross, shift }) => scale.square().add(cross.square().mul(2)).add(shift.square()).sum(),
-      ({ diagonal }) => diagonal.square().sum(),
-    ).sqrt(),
-    logDeterminant: (lambda) =>
-      sumOver(
-        ({ a, b }) =>
-          eigenvalues(b).maximum(0).expandDims(2).mul(eigenvalues(a).maximum(0).expandDims(1)).add(lambda).log().sum(),
-        ({ scale, cross, shift }) => scale.add(lambda).mul(shift.add(lambda)).sub(cross.square()).log().sum(),
-        ({ diagonal }) => diagonal.add(lambda).log().sum(),
-      ),
-  };
+export interface CovarianceOptions {
+  /** Subtract the mean gradient? Default false. */
+  readonly centred?: boolean;
 }
 
-/** The diagonals of matrices in the last two axes. */
-function onDiagonal(x: Tensor): Tensor {
-  const shape: Shape = x.shape;
-  return x
-    .iotaLike(shape.length - 1)
-    .equal(x.iotaLike(shape.length - 2))
-    .where(x, 0)
-    .sum({ axis: -1 });
+/**
+ * (1/N) Σ g gᵀ of the gradients of whole examples: the uncentred covariance, or the covariance. Where an example has
+ * several loss terms it keeps their cross terms, which the empirical Fisher of {@link fisherOperator} leaves out.
+ *
+ * A product is one forward derivative of all losses and one backward pass: no gradient of an example is stored.
+ */
+export function gradientCovarianceOperator<P, E>(
+  loss: ExampleLoss<P, E>,
+  params: P,
+  examples: E,
+  { centred = false }: CovarianceOptions = {},
+): LinearOperator<P> {
+  const losses = (at: P): Tensor => vmap((own: P, example: E) => loss(own, example), { in: [null, 0] })(at, examples);
+  return symmetricOperator("gradient covariance", params, (v) => {
+    const [values, slopes] = jvp(losses, [params], [v]);
+    const [, pull] = vjp(losses, params);
+    return pull((centred ? slopes.sub(slopes.mean()) : slopes).div(values.size))[0];
+  });
 }
