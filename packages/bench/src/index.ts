@@ -10,7 +10,14 @@ export { type RaceOptions, type RaceResult, race } from "./race";
 // Records: what is kept of a run.
 
 export { configurationId, decodeLine, encodeLine } from "./records/codec";
-export { formatProblem, parseRecord, type RecordFolder, type RecordProblem, type RunRecord } from "./records/reader";
+export {
+  formatProblem,
+  parseRecord,
+  parseRecords,
+  type RecordFolder,
+  type RecordProblem,
+  type RunRecord,
+} from "./records/reader";
 export { type ExistingRun, findExistingRun, unfinishedRuns } from "./records/resume";
 export type {
   Budget,
@@ -37,11 +44,21 @@ export { RecordWriter } from "./records/writer";
 
 // Reports: functions of records.
 
-export { aggregate, type Contestant, type Race } from "./report/aggregate";
+export { aggregate, type Contestant, metricName, type Race } from "./report/aggregate";
+export { type Abscissa, type CurveSource, medianCurve, type Point, type RunCurve, runCurve } from "./report/curve";
 export { renderFigure } from "./report/figure";
+export {
+  formatCount,
+  formatMetric,
+  formatMisses,
+  formatQuartiles,
+  formatSeconds,
+  formatTarget,
+} from "./report/format";
 export { renderPage } from "./report/page";
 export type { Quartiles } from "./report/statistics";
 export { renderTable } from "./report/table";
+export { darkTheme, fontFamily, lightTheme, type Theme } from "./report/theme";
 
 // Runs.
 

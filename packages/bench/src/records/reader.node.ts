@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { RecordError, UsageError } from "../errors";
-import { parseRecord, type RecordFolder, type RecordProblem, type RunRecord } from "./reader";
+import { UsageError } from "../errors";
+import { parseRecord, parseRecords, type RecordFolder, type RecordProblem, type RunRecord } from "./reader";
 
 /** Reads the record in a file: {@link parseRecord}. */
 export function readRecord(path: string): RunRecord {
@@ -24,14 +24,9 @@ export function readRecords(folder: string): RecordFolder {
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".jsonl"));
   for (const name of names.sort()) {
     const path = join(folder, name);
-    try {
-      const record = readRecord(path);
-      records.push(record);
-      problems.push(...record.problems);
-    } catch (error) {
-      if (!(error instanceof RecordError)) throw error;
-      problems.push({ path, line: 1, message: error.message.replace(`${path}:1: `, "") });
-    }
+    const found = parseRecords(readFileSync(path), path);
+    records.push(...found.records);
+    problems.push(...found.problems);
   }
   return { records, problems };
 }

@@ -50,8 +50,51 @@ export function formatProblem({ path, line, message }: RecordProblem): string {
  */
 export function parseRecord(content: Uint8Array | string, path: string): RunRecord {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const completeBytes = bytes.lastIndexOf(lineEnd) + 1;
-  const texts = new TextDecoder().decode(bytes.subarray(0, completeBytes)).split("\n").slice(0, -1);
+  // Of the bytes as they are: what is no UTF-8 has another length as text.
+  return { ...recordOf(linesOf(content), path, 1), completeBytes: bytes.lastIndexOf(lineEnd) + 1 };
+}
+
+const lineEnd = "\n".charCodeAt(0);
+
+/**
+ * Reads a file that may hold several records, one after the other, as the browser app exports them: each begins with its
+ * header line. What cannot be read is listed in `problems`.
+ *
+ * @param content The file, as text or as its bytes in UTF-8.
+ * @param path What messages call it.
+ */
+export function parseRecords(content: Uint8Array | string, path: string): RecordFolder {
+  const texts = linesOf(content);
+  const starts = texts.flatMap((text, index) => (index === 0 || isHeader(text) ? [index] : []));
+  const records: RunRecord[] = [];
+  const problems: RecordProblem[] = texts.length === 0 ? [{ path, line: 1, message: noHeader }] : [];
+  starts.forEach((start, index) => {
+    const line = start + 1;
+    try {
+      const record = recordOf(texts.slice(start, starts[index + 1]), path, line);
+      records.push(record);
+      problems.push(...record.problems);
+    } catch (error) {
+      if (!(error instanceof RecordError)) throw error;
+      problems.push({ path, line, message: error.message.replace(`${path}:${line}: `, "") });
+    }
+  });
+  return { records, problems };
+}
+
+/** Also of a header that is damaged: the lines behind it belong to no record before it. */
+function isHeader(text: string): boolean {
+  return /"type"\s*:\s*"header"/.test(text);
+}
+
+/** The lines that are complete. */
+function linesOf(content: Uint8Array | string): readonly string[] {
+  const text = typeof content === "string" ? content : new TextDecoder().decode(content);
+  return text.split("\n").slice(0, -1);
+}
+
+/** @param firstLine The number of the first line in its file. */
+function recordOf(texts: readonly string[], path: string, firstLine: number): RunRecord {
   const problems: RecordProblem[] = [];
   const lines: RecordLine[] = [];
   texts.forEach((text, index) => {
@@ -59,22 +102,21 @@ export function parseRecord(content: Uint8Array | string, path: string): RunReco
       lines.push(decodeLine(text));
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
-      problems.push({ path, line: index + 1, message: error.message });
+      problems.push({ path, line: firstLine + index, message: error.message });
     }
   });
   const [header, ...rest] = lines;
   if (header?.type !== "header") {
     const [first] = problems;
     throw new RecordError(
-      first?.line === 1
-        ? formatProblem(first)
-        : `${path}:1: no header line: this is not a record, or it was cut at its start.`,
+      first?.line === firstLine ? formatProblem(first) : formatProblem({ path, line: firstLine, message: noHeader }),
     );
   }
+  const completeBytes = new TextEncoder().encode(texts.map((text) => `${text}\n`).join("")).length;
   return { path, header, ...replay(rest), completeBytes, problems };
 }
 
-const lineEnd = "\n".charCodeAt(0);
+const noHeader = "no header line: this is not a record, or it was cut at its start.";
 
 /** Applies lines in order: a resume line takes back what came after its checkpoint. */
 function replay(lines: readonly RecordLine[]) {
@@ -114,7 +156,7 @@ function replay(lines: readonly RecordLine[]) {
   return { evaluations, training, checkpoints, resumes, end };
 }
 
-/** All records below a folder, in the order of their paths. */
+/** All records of a file, or of the files below a folder in the order of their paths. */
 export interface RecordFolder {
   readonly records: readonly RunRecord[];
   readonly problems: readonly RecordProblem[];

@@ -7,7 +7,7 @@ import { configuration, end, environment, evaluation, header, training } from ".
 import { RecordError } from "../errors";
 import { encodeLine } from "./codec";
 import { checkpointPath, folderStore, recordPath } from "./folder.node";
-import { formatProblem } from "./reader";
+import { formatProblem, parseRecord, parseRecords } from "./reader";
 import { readRecord, readRecords } from "./reader.node";
 import { findExistingRun, unfinishedRuns } from "./resume";
 import type { RecordLine, RunConfiguration } from "./schema";
@@ -77,6 +77,19 @@ describe("writing and reading", () => {
     const record = readRecord(path);
     expect(record.training.map(({ step }) => step)).toEqual([0, 20]);
     expect(record.problems.map(formatProblem)).toEqual([`${path}:3: not JSON: {"type":"training","step":`]);
+  });
+
+  it("a file may hold several records, and a damaged header costs its own record only", () => {
+    const other = header({ ...configuration, seed: 7 });
+    const one = [header(), training(0, 2.4), end(0)].map(encodeLine).join("");
+    const two = [other, training(0, 2.5), training(10, 2.3)].map(encodeLine).join("");
+    const both = parseRecords(one + two, "both.jsonl");
+    expect(both.records).toEqual([parseRecord(one, "both.jsonl"), parseRecord(two, "both.jsonl")]);
+    expect(both.problems).toEqual([]);
+    const damaged = parseRecords(one + two.replace('"seed":7', '"seed":x') + one, "both.jsonl");
+    expect(damaged.records).toEqual([both.records[0], both.records[0]]);
+    expect(damaged.problems).toMatchObject([{ path: "both.jsonl", line: 4 }]);
+    expect(parseRecords("", "none.jsonl")).toMatchObject({ records: [], problems: [{ line: 1 }] });
   });
 
   it("files that are no records are problems, not exceptions, when a folder is read", async () => {

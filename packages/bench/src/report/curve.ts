@@ -20,8 +20,13 @@ export interface RunCurve {
   readonly ending: "reached" | "diverged" | "stopped";
 }
 
+/** What of a record a curve is made of: a run that is going on has as much. */
+export interface CurveSource extends Pick<RunRecord, "evaluations" | "end"> {
+  readonly header: Pick<RunRecord["header"], "configuration">;
+}
+
 /** A run's metric at each of its evaluations; values that are not finite are left out. */
-export function runCurve(record: RunRecord, phase: Phase, metric: Metric, abscissa: Abscissa): RunCurve {
+export function runCurve(record: CurveSource, phase: Phase, metric: Metric, abscissa: Abscissa): RunCurve {
   const points: Point[] = [];
   for (const evaluation of record.evaluations) {
     const y = metricOf(evaluation, phase, metric);

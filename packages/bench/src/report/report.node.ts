@@ -6,7 +6,7 @@ import { aggregate, type Race } from "./aggregate";
 import { renderFigure } from "./figure";
 import { renderPage } from "./page";
 import { renderPng } from "./png.node";
-import { fileTheme } from "./theme";
+import { lightTheme } from "./theme";
 
 /** Kinds of files that a report can be written as. */
 export const reportFormats = ["html", "svg", "png"] as const;
@@ -42,7 +42,7 @@ export function writeReport(
   if (formats.includes("html")) write("report.html", renderPage(races, problems));
   races.forEach((race, index) => {
     const name = races.length === 1 ? "curves" : `curves-${index + 1}-${race.workload.replace(/[^A-Za-z0-9_-]/g, "-")}`;
-    const svg = renderFigure(race, fileTheme);
+    const svg = renderFigure(race, lightTheme);
     if (formats.includes("svg")) write(`${name}.svg`, svg);
     if (formats.includes("png")) write(`${name}.png`, renderPng(svg));
   });

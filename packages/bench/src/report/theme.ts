@@ -15,7 +15,7 @@ export interface Theme {
  * Eight hues of similar strength, told apart in the usual forms of colour blindness at least in neighbours' pairs.
  * The values are chosen for a contrast of at least 3 : 1 against their background.
  */
-const light: Theme = {
+export const lightTheme: Theme = {
   text: "#1c2430",
   muted: "#647084",
   grid: "#e3e7ee",
@@ -23,7 +23,8 @@ const light: Theme = {
   series: ["#1f66d0", "#d3590c", "#118560", "#b8308a", "#7550d4", "#0f87a5", "#8a7411", "#c7343a"],
 };
 
-const dark: Theme = {
+/** The same hues for a dark background. */
+export const darkTheme: Theme = {
   text: "#e6eaf1",
   muted: "#98a3b5",
   grid: "#2b3341",
@@ -31,21 +32,18 @@ const dark: Theme = {
   series: ["#6ea4ff", "#ff9550", "#3ecf9c", "#f07ac5", "#ab90ff", "#4cc3e0", "#d2b946", "#ff7b7b"],
 };
 
-/** For files. */
-export const fileTheme: Theme = light;
-
 /** For pages: the same fields as references to the variables of {@link themeStyle}. */
 export const pageTheme: Theme = {
   text: "var(--text)",
   muted: "var(--muted)",
   grid: "var(--grid)",
   background: "var(--background)",
-  series: light.series.map((_, index) => `var(--series-${index})`),
+  series: lightTheme.series.map((_, index) => `var(--series-${index})`),
 };
 
 /** Style sheet that defines the variables for both settings. */
-export const themeStyle = `:root { color-scheme: light dark; ${variables(light)} }
-@media (prefers-color-scheme: dark) { :root { ${variables(dark)} } }`;
+export const themeStyle = `:root { color-scheme: light dark; ${variables(lightTheme)} }
+@media (prefers-color-scheme: dark) { :root { ${variables(darkTheme)} } }`;
 
 /** The colour of the contestant at a rank, counted from 0. */
 export function seriesColor(theme: Theme, rank: number): string {
