@@ -27,6 +27,10 @@ export default defineConfig({
         extends: true,
         test: { name: "repository", include: ["test/{architecture,contributing,examples,performance}.test.ts"] },
       },
+      {
+        extends: true,
+        test: { name: "demo-unit", root: `${import.meta.dirname}/apps/demo`, include: ["src/**/*.test.ts"], exclude },
+      },
       // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
       { extends: true, test: { name: "packaging", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
     ],
