@@ -1,17 +1,11 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { findChromium } from "./scripts/chromium.mjs";
+import { findChromium, softwareGpuFlags } from "./scripts/chromium.mjs";
 
 const chromium = findChromium();
 if (chromium === undefined) {
   throw new Error("No Chromium for the browser tests: install one and set CHROME_PATH to its executable.");
 }
-
-/** Compute and canvas on SwiftShader; elsewhere than on Linux Chromium has no Vulkan, and chooses its own back end. */
-const flags =
-  process.platform === "linux"
-    ? ["--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=vulkan"]
-    : ["--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
 
 export default defineConfig({
   resolve: { conditions: ["@thalweg/source", "module", "browser", "development|production"] },
@@ -31,7 +25,7 @@ export default defineConfig({
         launchOptions: {
           executablePath: chromium.executablePath,
           env: chromium.env as Record<string, string>,
-          args: ["--no-sandbox", "--enable-unsafe-webgpu", ...flags],
+          args: softwareGpuFlags,
         },
       }),
     },

@@ -12,6 +12,18 @@ const installed = {
 };
 
 /**
+ * Lets headless Chromium compute and draw with WebGPU on SwiftShader. Elsewhere than on Linux it has no Vulkan, and chooses
+ * its own back end.
+ */
+export const softwareGpuFlags = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  ...(process.platform === "linux"
+    ? ["--enable-features=Vulkan", "--use-vulkan=swiftshader", "--use-angle=vulkan"]
+    : ["--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"]),
+];
+
+/**
  * Finds a Chromium for the browser tests: `CHROME_PATH`, else an installed one, else (Linux x64) the one that the npm
  * package `@sparticuz/chromium` carries, unpacked once into the user's cache folder. Needs no root.
  *

@@ -1,17 +1,29 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
+import type { Browser } from "playwright";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findChromium } from "../scripts/chromium.mjs";
 import { readPackages, repositoryRoot } from "./architecture";
 import { type Outcome, runNode, runTool } from "./commands";
+import { bundlers, launchChromium, readPage, serveFolder, writeListOfExports } from "./pages";
 
 const packages = readPackages(repositoryRoot);
 const work = mkdtempSync(join(tmpdir(), "thalweg-packages-"));
 const tarballs = join(work, "tarballs");
 const consumer = join(work, "consumer");
+
+/** All that may be imported in a browser: every package, without what it names `/node`. */
+const entryPoints = packages
+  .filter(({ manifest }) => manifest.name !== "@thalweg/bench")
+  .flatMap(({ manifest: { name, exports = {} } }) =>
+    Object.keys(exports)
+      .filter((subpath) => subpath !== "./package.json" && subpath !== "./node")
+      .map((subpath) => name + subpath.slice(1)),
+  );
 
 /** The npm that runs with this Node, as a script. */
 const npm = process.env.npm_execpath ?? findNpm();
@@ -28,12 +40,16 @@ console.log(JSON.stringify(await slope(tensor([1, 2, 3])).array()), typeof dense
 
 /** One build for all tests below. It goes on after a failure, so that the other packages are still checked. */
 let built: Outcome;
+let browser: Browser | undefined;
 
 beforeAll(() => {
   built = runTool("turbo", ["run", "build", "--continue", "--output-logs=errors-only"], { timeoutMs: 600_000 });
 }, 600_000);
 
-afterAll(() => rmSync(work, { recursive: true, force: true }));
+afterAll(async () => {
+  await browser?.close();
+  rmSync(work, { recursive: true, force: true });
+});
 
 it("every package builds", () => {
   expect(built.exitCode, built.output).toBe(0);
@@ -77,13 +93,12 @@ it("has no unused files and exports", () => {
 });
 
 describe("installed from the packed files", () => {
-  beforeAll(() => {
+  beforeAll(async () => {
     mkdirSync(tarballs);
-    mkdirSync(consumer);
+    cpSync(join(repositoryRoot, "examples", "browser"), consumer, { recursive: true });
     const pack = runNode([npm, "pack", "--workspaces", "--pack-destination", tarballs]);
     expect(pack.exitCode, pack.output).toBe(0);
 
-    writeFileSync(join(consumer, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }));
     const files = readdirSync(tarballs).map((file) => join(tarballs, file));
     expect(files).toHaveLength(packages.length);
     const install = runNode([npm, "install", "--prefer-offline", "--no-audit", "--no-fund", ...files], {
@@ -91,6 +106,8 @@ describe("installed from the packed files", () => {
     });
     expect(install.exitCode, install.output).toBe(0);
     writeFileSync(join(consumer, "program.ts"), program);
+    writeListOfExports(join(consumer, "every"), entryPoints);
+    browser = await launchChromium();
   }, 600_000);
 
   it("a program type-checks", () => {
@@ -108,19 +125,29 @@ describe("installed from the packed files", () => {
     expect(output).toContain("[2,4,6] function function");
   });
 
-  it("a program bundles for the browser with nothing of Node in it", async () => {
-    const { metafile } = await build({
-      entryPoints: [join(consumer, "program.ts")],
-      bundle: true,
-      format: "esm",
-      platform: "browser",
-      target: "es2022",
-      external: ["node:*", "webgpu", "@sparticuz/chromium"],
-      metafile: true,
-      write: false,
-      outdir: work,
+  describe.skipIf(findChromium() === undefined)("in a browser", () => {
+    /** What the example says of its loss at the end, by what built the page. */
+    const losses = new Map<string, string>();
+
+    it.each(Object.keys(bundlers))("%s takes every package as it is, and what it makes works", async (bundler) => {
+      const bundle = bundlers[bundler as keyof typeof bundlers];
+      await using every = await bundle(join(consumer, "every"), "development");
+      expect(JSON.parse(await readPage(browser, every.address, "#exports"))).toEqual(exportedInNode());
+
+      await using example = await bundle(consumer, "production");
+      losses.set(bundler, await readPage(browser, example.address, "#loss"));
     });
-    expect(Object.values(metafile.outputs).flatMap((output) => output.imports)).toEqual([]);
+
+    it("a page without a bundler works by an import map", async () => {
+      await using server = await serveFolder(consumer);
+      losses.set("none", await readPage(browser, `${server.address}/import-map.html`, "#loss"));
+    });
+
+    it("the example trains to the same loss, whatever built it", () => {
+      expect([...losses.keys()]).toEqual([...Object.keys(bundlers), "none"]);
+      expect(new Set(losses.values()).size, JSON.stringify([...losses])).toBe(1);
+      expect(Number(losses.get("none"))).toBeLessThan(0.01);
+    });
   });
 
   it("the command answers", () => {
@@ -134,4 +161,14 @@ function findNpm(): string {
   const beside = dirname(process.execPath);
   const unix = join(beside, "..", "lib", "node_modules", "npm", "bin", "npm-cli.js");
   return process.platform === "win32" ? join(beside, "node_modules", "npm", "bin", "npm-cli.js") : unix;
+}
+
+/** The names that every entry point exports in Node. */
+function exportedInNode(): Record<string, string[]> {
+  const script = `const exported = {};
+    for (const name of ${JSON.stringify(entryPoints)}) exported[name] = Object.keys(await import(name)).sort();
+    console.log(JSON.stringify(exported));`;
+  const { exitCode, output } = runNode(["--input-type=module", "--eval", script], { cwd: consumer });
+  expect(exitCode, output).toBe(0);
+  return JSON.parse(output) as Record<string, string[]>;
 }
