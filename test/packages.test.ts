@@ -17,13 +17,11 @@ const tarballs = join(work, "tarballs");
 const consumer = join(work, "consumer");
 
 /** All that may be imported in a browser: every package, without what it names `/node`. */
-const entryPoints = packages
-  .filter(({ manifest }) => manifest.name !== "@thalweg/bench")
-  .flatMap(({ manifest: { name, exports = {} } }) =>
-    Object.keys(exports)
-      .filter((subpath) => subpath !== "./package.json" && subpath !== "./node")
-      .map((subpath) => name + subpath.slice(1)),
-  );
+const entryPoints = packages.flatMap(({ manifest: { name, exports = {} } }) =>
+  Object.keys(exports)
+    .filter((subpath) => subpath !== "./package.json" && subpath !== "./node")
+    .map((subpath) => name + subpath.slice(1)),
+);
 
 /** The npm that runs with this Node, as a script. */
 const npm = process.env.npm_execpath ?? findNpm();
@@ -136,6 +134,14 @@ describe("installed from the packed files", () => {
 
       await using example = await bundle(consumer, "production");
       losses.set(bundler, await readPage(browser, example.address, "#loss"));
+    });
+
+    it("the command trains in a browser", () => {
+      const training = ["run", "digits", "sgd", "--bs", "16", "--budget", "5steps", "--in", "browser"];
+      const args = ["node_modules/thalweg/bin/thalweg.js", ...training, "--adapter", "software", "--json"];
+      const { exitCode, output } = runNode(args, { cwd: consumer });
+      expect(exitCode, output).toBe(0);
+      expect(output).toContain('"status": "finished"');
     });
 
     it("a page without a bundler works by an import map", async () => {

@@ -6,6 +6,12 @@ export { describeFailure, exitCodes } from "./cli/failure";
 export { main } from "./cli/main";
 export type { Terminal } from "./cli/terminal";
 
+// Runs in a browser.
+
+export type { DeviceRequest } from "./browser/protocol";
+export { type BrowserRaceOptions, type BrowserRaceResult, raceInBrowser } from "./browser/race.node";
+export { type BrowserName, type BrowserOptions, BrowserSession, browserNames } from "./browser/session.node";
+
 // Records on a disk.
 
 export { checkpointPath, folderStore, recordPath } from "./records/folder.node";

@@ -18,7 +18,7 @@ import { createPrograms, type Programs } from "./run/programs";
 import { type RunProgress, runTraining, type TrainingOptions } from "./run/train";
 
 /** What to compare, and how. */
-export interface RaceOptions extends Protocol, Pick<TrainingOptions, "hold" | "inspect"> {
+export interface RaceOptions extends Protocol, Pick<TrainingOptions, "environment" | "hold" | "inspect"> {
   /** Name of a workload, or one of your own. */
   readonly workload: string | TestProblem;
   /** Optimizers by name, or with hyperparameters. */
@@ -65,7 +65,16 @@ export interface RaceResult {
  * @throws UsageError for names and values that do not exist, before anything is trained; DataError for missing data.
  */
 export async function race(options: RaceOptions): Promise<RaceResult> {
-  const { store = memoryStore(), seeds = [42, 43, 44], signal, hold, inspect, onProgress, onRun } = options;
+  const {
+    store = memoryStore(),
+    seeds = [42, 43, 44],
+    environment,
+    signal,
+    hold,
+    inspect,
+    onProgress,
+    onRun,
+  } = options;
   const session = await openSession(options);
   const { problem, dataset } = session;
   const algorithms = options.algorithms.map(
@@ -95,6 +104,7 @@ export async function race(options: RaceOptions): Promise<RaceResult> {
         data,
         dataSeconds: records.length === 0 ? session.loadSeconds + uploadSeconds : 0,
         store,
+        environment,
         signal,
         hold,
         inspect,

@@ -8,4 +8,4 @@ export {
   fetchDataset,
 } from "./fetch/dataset.node.js";
 export { type DownloadOptions, type DownloadProgress, downloadFile, hashFile } from "./fetch/download.node.js";
-export { type LocalFilesOptions, localFiles } from "./fetch/local.node.js";
+export { findFile, type LocalFilesOptions, localFiles } from "./fetch/local.node.js";

@@ -1,11 +1,9 @@
-import { type ClassReport, defaultDevice } from "@thalweg/tensor";
+import type { ClassReport } from "@thalweg/tensor";
 
-/** Says what was measured since the device was opened: nothing where everything was known or nobody asked. */
-export function reportTuning(line: (text: string) => void): void {
-  for (const text of describeTuning(defaultDevice()?.tuning.reports ?? [])) line(text);
-}
-
-/** One line about the gain, and one for every variant that did not work. */
+/**
+ * What was measured since the device was opened: nothing where everything was known or nobody asked, else one line about
+ * the gain, and one for every variant that did not work.
+ */
 export function describeTuning(reports: readonly ClassReport[]): string[] {
   if (reports.length === 0) return [];
   const speedups = reports.map(({ speedup }) => speedup).sort((a, b) => a - b);

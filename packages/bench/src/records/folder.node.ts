@@ -4,9 +4,13 @@ import { replaceFile, writeDurably } from "./durable.node";
 import type { RunConfiguration } from "./schema";
 import { type RunStore, runName, type StoredRun } from "./store";
 
-/** The file of a run below a results folder: `records/digits__adam__seed42__0123456789ab.jsonl`. */
-export function recordPath(folder: string, configuration: RunConfiguration): string {
-  return join(folder, "records", `${runName(configuration)}.jsonl`);
+/**
+ * The file of a run below a results folder: `records/digits__adam__seed42__0123456789ab.jsonl`.
+ *
+ * @param place Where the run was made, if not in Node: a folder below `records/`.
+ */
+export function recordPath(folder: string, configuration: RunConfiguration, place = ""): string {
+  return join(folder, "records", place, `${runName(configuration)}.jsonl`);
 }
 
 /** The checkpoint of a record lies beside it. */
@@ -17,9 +21,12 @@ export function checkpointPath(record: string): string {
 /**
  * Keeps records and checkpoints in `records/` of a folder, which is made where it is missing. What it was given is on the
  * disk when its promises resolve, so that a kill can lose no more than a torn last line.
+ *
+ * @param place Where the runs are made, if not in Node. The same run in two places is two records: a browser's lie in a
+ *   folder of their own below `records/`.
  */
-export function folderStore(folder: string): RunStore {
-  return { open: async (configuration) => new FolderRun(recordPath(folder, configuration)) };
+export function folderStore(folder: string, place?: string): RunStore {
+  return { open: async (configuration) => new FolderRun(recordPath(folder, configuration, place)) };
 }
 
 class FolderRun implements StoredRun {

@@ -1,10 +1,10 @@
 import type { RunRecord } from "../records/reader";
-import type { EvaluationLine, HyperparameterValue, Metric, Phase, Target } from "../records/schema";
+import type { EvaluationLine, HyperparameterValue, Metric, Phase, RunConfiguration, Target } from "../records/schema";
 import { type Quartiles, quartiles } from "./statistics";
 
-/** The runs of one optimizer with one setting, over its seeds. */
+/** The runs of one optimizer with one setting in one place, over its seeds. */
 export interface Contestant {
-  /** The optimizer's name, with the hyperparameters that tell it from others of the same name. */
+  /** The optimizer's name, with what tells it from others of the same name: hyperparameters, runtime, adapter. */
   readonly label: string;
   readonly optimizer: string;
   readonly hyperparameters: Readonly<Record<string, HyperparameterValue>>;
@@ -76,9 +76,11 @@ function raceOf(records: readonly RunRecord[]): Race {
   const { configuration } = (records[0] as RunRecord).header;
   const { workload, workloadVersion, split, target } = configuration;
   const { phase, metric } = target ?? defaultMetric(records);
-  const settings = groupBy(records, ({ header: { configuration: c } }) =>
-    JSON.stringify([c.optimizer, c.schedule, c.batchSize, c.hyperparameters]),
-  );
+  const settings = groupBy(records, (record) => {
+    const { optimizer, schedule, batchSize, hyperparameters } = record.header.configuration;
+    const { runtime, adapter } = placeOf(record);
+    return JSON.stringify([optimizer, schedule, batchSize, hyperparameters, runtime, adapter]);
+  });
   const labels = labelsOf(settings);
   const contestants = settings.map((runs, index) => contestantOf(labels[index] ?? "", runs, target, phase, metric));
   return { workload, workloadVersion, split, target, phase, metric, contestants: rank(contestants, metric) };
@@ -143,22 +145,42 @@ function rank(contestants: readonly Contestant[], metric: Metric): readonly Cont
   );
 }
 
-/** Names the settings of one optimizer by what differs between them. */
+/**
+ * Where a run took place, as far as it makes times incomparable: the runtime, whose version changes between two sessions
+ * of one race, and the adapter.
+ */
+function placeOf({ header: { environment } }: RunRecord): { readonly runtime: string; readonly adapter: string } {
+  const [runtime = ""] = environment.runtime.split(" ");
+  return { runtime, adapter: environment.adapter.description };
+}
+
+/** Names the settings of one optimizer by what differs between them, and by their places if there are several. */
 function labelsOf(settings: readonly (readonly RunRecord[])[]): readonly string[] {
-  const configurations = settings.map((runs) => (runs[0] as RunRecord).header.configuration);
-  return configurations.map((own) => {
-    const siblings = configurations.filter(({ optimizer }) => optimizer === own.optimizer);
-    const values = (c: typeof own): Record<string, HyperparameterValue> => ({
-      ...c.hyperparameters,
-      schedule: c.schedule,
-      batchSize: c.batchSize,
-    });
-    const differing = Object.entries(values(own)).filter(([name, value]) =>
-      siblings.some((sibling) => values(sibling)[name] !== value),
-    );
-    if (differing.length === 0) return own.optimizer;
-    return `${own.optimizer} (${differing.map(([name, value]) => `${name} ${value}`).join(", ")})`;
+  // Groups are never empty.
+  const first = settings.map((runs) => runs[0] as RunRecord);
+  const places = first.map(placeOf);
+  const configurations = first.map(({ header }) => header.configuration);
+  return configurations.map((own, index) => {
+    const { runtime, adapter } = places[index] as (typeof places)[number];
+    const inRuntime = places.some((other) => other.runtime !== runtime) ? ` in ${runtime}` : "";
+    // Runtimes differ in what they say of one and the same adapter.
+    const isAmbiguous = places.some((other) => other.runtime === runtime && other.adapter !== adapter);
+    return `${settingLabel(own, configurations)}${inRuntime}${isAmbiguous ? ` on ${adapter}` : ""}`;
   });
+}
+
+function settingLabel(own: RunConfiguration, configurations: readonly RunConfiguration[]): string {
+  const siblings = configurations.filter(({ optimizer }) => optimizer === own.optimizer);
+  const values = (c: RunConfiguration): Record<string, HyperparameterValue> => ({
+    ...c.hyperparameters,
+    schedule: c.schedule,
+    batchSize: c.batchSize,
+  });
+  const differing = Object.entries(values(own)).filter(([name, value]) =>
+    siblings.some((sibling) => values(sibling)[name] !== value),
+  );
+  if (differing.length === 0) return own.optimizer;
+  return `${own.optimizer} (${differing.map(([name, value]) => `${name} ${value}`).join(", ")})`;
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {

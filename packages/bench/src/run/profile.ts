@@ -5,7 +5,7 @@ import type { AlgorithmRequest, Protocol } from "./configuration";
 import { initialState, type Programs, runKeys, type TrainingState } from "./programs";
 
 /** What to measure. */
-export interface ProfileOptions extends Protocol, Pick<RaceOptions, "workload" | "split" | "openDevice"> {
+export interface ProfileOptions extends Protocol, Pick<RaceOptions, "workload" | "split" | "files" | "openDevice"> {
   readonly algorithm: AlgorithmRequest;
   /** Steps that are measured, after the warm-up. Default 50. */
   readonly steps?: number | undefined;

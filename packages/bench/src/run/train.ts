@@ -15,6 +15,7 @@ import type {
   EvaluationLine,
   Phase,
   RunConfiguration,
+  RunEnvironment,
   RunStatus,
   RunTimes,
   Target,
@@ -68,6 +69,8 @@ export interface TrainingOptions {
   readonly dataSeconds?: number;
   /** Where the record and its checkpoint are kept. */
   readonly store: RunStore;
+  /** What the record says of the place instead of what the platform says of itself, such as a browser's full version. */
+  readonly environment?: Partial<RunEnvironment> | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
    * Asked between chunks of steps. A promise holds the run until it resolves; that time counts as no training. A run that
@@ -109,11 +112,11 @@ export async function runTraining(options: TrainingOptions): Promise<RunRecord> 
 }
 
 async function openRecord(
-  { configuration, device }: TrainingOptions,
+  { configuration, device, environment: known }: TrainingOptions,
   stored: StoredRun,
   existing: ExistingRun,
 ): Promise<RecordWriter> {
-  const environment = describeEnvironment(device);
+  const environment = describeEnvironment(device, known);
   const at = new Date().toISOString();
   if (existing.kind === "none") {
     const id = configurationId(configuration);

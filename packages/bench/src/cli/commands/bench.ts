@@ -1,8 +1,6 @@
 import type { Command } from "commander";
 import { UsageError } from "../../errors";
 import { type StandardRace, standardOptimizers, standardRaces } from "../../protocols/standard";
-import { race } from "../../race";
-import { folderStore } from "../../records/folder.node";
 import { readRecords } from "../../records/reader.node";
 import { bestReached, metricName } from "../../report/aggregate";
 import { formatMetric } from "../../report/format";
@@ -12,15 +10,16 @@ import type { AlgorithmRequest, Protocol } from "../../run/configuration";
 import { findOptimizer, type Hyperparameters, unknownName } from "../../run/optimizer";
 import { exitCodes } from "../failure";
 import { raceSummary } from "../json";
-import { addGoalOptions, addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
+import { addGoalOptions, addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
 import { parseAssignment, parseChoice, parseHyperparameter, parseNames, parseSeeds } from "../parse";
+import { addPlaceOptions, type PlaceFlags, raceInPlace } from "../place";
 import { Progress } from "../progress";
-import { reportTuning } from "../tuning";
+import { describeTuning } from "../tuning";
 import { describeRun, describeTarget, progressState } from "../watch";
 import type { CommandContext } from "./context";
 import { timestampedFolder } from "./folder";
 
-interface BenchFlags extends ProtocolFlags {
+interface BenchFlags extends ProtocolFlags, PlaceFlags {
   readonly optimizers?: readonly string[];
   readonly seeds: readonly number[];
   readonly lr: readonly string[];
@@ -43,7 +42,7 @@ export function addBenchCommand(program: Command, context: CommandContext): void
     .option("--seeds <n|list>", "a number of seeds from 42 on, or a list such as 42,43", parseSeeds, parseSeeds("3"))
     .option("--lr <optimizer=rate>", "learning rate of an optimizer; may be repeated", collect, [])
     .option("--set <optimizer.name=value>", "any other hyperparameter; may be repeated", collect, []);
-  addProtocolOptions(addGoalOptions(command))
+  addPlaceOptions(addProtocolOptions(addGoalOptions(command)))
     .option("--out <folder>", "folder for records and report; a folder of an interrupted race continues it")
     .option(
       "--report <formats>",
@@ -68,21 +67,21 @@ async function benchCommand(
   const protocol = protocolWith(protocolOf(flags), standard);
   const folder = flags.out ?? timestampedFolder(workload);
   const progress = new Progress(terminal, algorithms.length * flags.seeds.length);
-  const { records, interrupted } = await race({
+  const { records, interrupted, tuning } = await raceInPlace(flags, {
     ...protocol,
     workload,
     algorithms,
     seeds: flags.seeds,
-    store: folderStore(folder),
+    folder,
     split: flags.split,
     signal: terminal.signal,
-    openDevice: () => openDevice(flags, (line) => progress.line(line)),
+    onNotice: (line) => progress.line(line),
     onStart: () => progress.line(describeStart(workload, algorithms, protocol, flags.seeds, folder)),
     onProgress: (state) => progress.update(progressState(state)),
     onRun: (record) => progress.finish(describeRun(record)),
   });
   progress.clear();
-  reportTuning((line) => terminal.error(`${line}\n`));
+  for (const line of describeTuning(tuning)) terminal.error(`${line}\n`);
   // The report is of the whole folder, so that a race that was continued with more optimizers shows them all.
   const { races, files } = writeReport(readRecords(folder), { folder, formats: flags.report });
   if (flags.json) {

@@ -1,15 +1,18 @@
-import { chromeTrace, formatProfile } from "@thalweg/tensor";
+import { chromeTrace, defaultDevice, formatProfile } from "@thalweg/tensor";
 import type { Command } from "commander";
+import type { ProfileAnswer } from "../../browser/protocol";
+import { checkData } from "../../browser/race.node";
 import { replaceFile } from "../../records/durable.node";
 import { formatCount } from "../../report/format";
 import { findOptimizer } from "../../run/optimizer";
 import { profileStep, type StepProfile } from "../../run/profile";
 import { addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
 import { parseNumber } from "../parse";
-import { reportTuning } from "../tuning";
+import { addPlaceOptions, browserOf, openBrowser, type PlaceFlags } from "../place";
+import { describeTuning } from "../tuning";
 import type { CommandContext } from "./context";
 
-interface ProfileFlags extends ProtocolFlags {
+interface ProfileFlags extends ProtocolFlags, PlaceFlags {
   readonly optimizer: string;
   readonly steps: number;
   readonly trace?: string;
@@ -30,18 +33,11 @@ export function addProfileCommand(program: Command, { terminal }: CommandContext
       50,
     )
     .option("--trace <file>", "write the kernels of one step as a trace for chrome://tracing or Perfetto");
-  addProtocolOptions(command)
+  addPlaceOptions(addProtocolOptions(command))
     .option("--json", "write the profile as one JSON document on stdout")
     .action(async (workload: string, flags: ProfileFlags) => {
-      const { profile, rows } = await profileStep({
-        ...protocolOf(flags),
-        workload,
-        split: flags.split,
-        algorithm: { optimizer: findOptimizer(flags.optimizer).name },
-        openDevice: () => openDevice(flags, (line) => terminal.error(`${line}\n`)),
-        steps: flags.steps,
-      });
-      reportTuning((line) => terminal.error(`${line}\n`));
+      const { profile, rows, tuning } = await takeProfile(workload, flags, (line) => terminal.error(`${line}\n`));
+      for (const line of describeTuning(tuning)) terminal.error(`${line}\n`);
       if (flags.trace !== undefined) replaceFile(flags.trace, Buffer.from(JSON.stringify(chromeTrace(rows))));
       if (flags.json) {
         terminal.out(`${JSON.stringify(profile, null, 2)}\n`);
@@ -52,6 +48,26 @@ export function addProfileCommand(program: Command, { terminal }: CommandContext
       terminal.out(`${formatSummary(profile)}\n\n${table}\n`);
       if (flags.trace !== undefined) terminal.out(`wrote ${flags.trace}\n`);
     });
+}
+
+async function takeProfile(
+  workload: string,
+  flags: ProfileFlags,
+  notice: (line: string) => void,
+): Promise<ProfileAnswer> {
+  const algorithm = { optimizer: findOptimizer(flags.optimizer).name };
+  const options = { ...protocolOf(flags), workload, split: flags.split, algorithm, steps: flags.steps };
+  const browser = browserOf(flags);
+  if (browser === undefined) {
+    const taken = await profileStep({ ...options, openDevice: () => openDevice(flags, notice) });
+    return { ...taken, tuning: defaultDevice()?.tuning.reports ?? [] };
+  }
+  await checkData(workload);
+  await using session = await openBrowser(browser, flags);
+  session.onEvent = (event) => {
+    if (event.type === "notice") notice(event.text);
+  };
+  return await session.call("profile", { ...options, device: { adapter: session.adapter, tune: flags.tune ?? false } });
 }
 
 /** How close the plan of memory comes to what its order of kernels cannot do without. */

@@ -1,22 +1,21 @@
 import { type HyperparameterSpec, type OptimizerRecord, optimizers } from "@thalweg/optim";
 import { type Command, Option } from "commander";
 import { UsageError } from "../../errors";
-import { race } from "../../race";
-import { folderStore } from "../../records/folder.node";
 import type { HyperparameterValue } from "../../records/schema";
 import { metricName } from "../../report/aggregate";
 import { findOptimizer, type LearningRateSteps } from "../../run/optimizer";
 import { exitCodes } from "../failure";
 import { runSummary } from "../json";
-import { addGoalOptions, addProtocolOptions, openDevice, type ProtocolFlags, protocolOf } from "../options";
+import { addGoalOptions, addProtocolOptions, type ProtocolFlags, protocolOf } from "../options";
 import { parseHyperparameter, parseNumber } from "../parse";
+import { addPlaceOptions, type PlaceFlags, raceInPlace } from "../place";
 import { Progress } from "../progress";
-import { reportTuning } from "../tuning";
+import { describeTuning } from "../tuning";
 import { describeRun, describeTarget, progressState } from "../watch";
 import type { CommandContext } from "./context";
 import { timestampedFolder } from "./folder";
 
-interface RunFlags extends ProtocolFlags {
+interface RunFlags extends ProtocolFlags, PlaceFlags {
   readonly seed: number;
   readonly epochs?: number;
   readonly lrSchedEpochs?: readonly number[];
@@ -65,7 +64,7 @@ export function addRunCommand(program: Command, context: CommandContext, args: r
       "factors on the base rate from these epochs on, such as 0.1,0.01",
       numbers("--lr-sched-factors"),
     );
-  addProtocolOptions(addGoalOptions(command))
+  addPlaceOptions(addProtocolOptions(addGoalOptions(command)))
     .option("--out <folder>", "folder for the record; an interrupted run that it holds goes on")
     .option("--json", "write the result as one JSON document on stdout")
     .action((workload: string, name: string, flags: RunFlags & Readonly<Record<string, unknown>>) =>
@@ -91,20 +90,20 @@ async function runCommand(
   const budget = flags.epochs === undefined ? protocol.budget : { ...protocol.budget, epochs: flags.epochs };
   const folder = flags.out ?? timestampedFolder(`${workload}-${optimizer.name}`);
   const progress = new Progress(terminal, 1);
-  const { records, interrupted } = await race({
+  const { records, interrupted, tuning } = await raceInPlace(flags, {
     ...protocol,
     budget,
     workload,
     algorithms: [{ optimizer: optimizer.name, hyperparameters, schedule: scheduleOf(flags) }],
     seeds: [flags.seed],
-    store: folderStore(folder),
+    folder,
     split: flags.split,
     signal: terminal.signal,
-    openDevice: () => openDevice(flags, (line) => progress.line(line)),
+    onNotice: (line) => progress.line(line),
     onProgress: (state) => progress.update(progressState(state)),
   });
   progress.clear();
-  reportTuning((line) => terminal.error(`${line}\n`));
+  for (const line of describeTuning(tuning)) terminal.error(`${line}\n`);
   const [record] = records;
   if (record === undefined) return;
   if (flags.json) terminal.out(`${JSON.stringify(runSummary(record), null, 2)}\n`);

@@ -1,0 +1,19 @@
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import type { RunnerScriptModule } from "../src/browser/runner-script";
+
+/** The page's script, bundled from the sources. See `RunnerScriptModule`. */
+export const runnerScript: RunnerScriptModule["runnerScript"] = async () => {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL("../src/browser/runner.ts", import.meta.url))],
+    bundle: true,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    conditions: ["@thalweg/source"],
+    sourcemap: "inline",
+    write: false,
+  });
+  // One entry point makes one file.
+  return (outputFiles[0] as (typeof outputFiles)[number]).text;
+};
