@@ -105,6 +105,30 @@ describe("aggregate", () => {
     expect(labels).toEqual(["adam (learningRate 0.1)", "adam (learningRate 0.01)"]);
   });
 
+  it("runs in other places are told apart: by runtime, and by adapter where that does not say it", () => {
+    const at = (runtime: string, description: string) =>
+      asRecord(
+        inventedRun({ optimizer: "adam", seed: 42, rate: 30 }).map((line) =>
+          line.type === "header"
+            ? { ...line, environment: { ...line.environment, runtime, adapter: { description, fallback: false } } }
+            : line,
+        ),
+      );
+    const labelsIn = (...records: RunRecord[]) => aggregate(records)[0]?.contestants.map(({ label }) => label);
+    // A session that goes on after an update of Node is no other place.
+    expect(labelsIn(at("node 20.20.1", "a"), at("node 20.20.2", "a"))).toEqual(["adam"]);
+    expect(labelsIn(at("node 20.20.2", "a"), at("chrome 147.0.1.2", "also a"))).toEqual([
+      "adam in node",
+      "adam in chrome",
+    ]);
+    expect(labelsIn(at("node 20.20.2", "a"), at("node 20.20.2", "b"))).toEqual(["adam on a", "adam on b"]);
+    expect(labelsIn(at("chrome 1", "a"), at("node 2", "a"), at("node 2", "b"))).toEqual([
+      "adam in chrome",
+      "adam in node on a",
+      "adam in node on b",
+    ]);
+  });
+
   it("runs towards another target are another race", () => {
     const other = inventedRun({ optimizer: "adam", seed: 42, rate: 30 }).map((line) =>
       line.type === "header" ? { ...line, configuration: { ...line.configuration, target: null } } : line,
