@@ -81,13 +81,44 @@ export {
 export {
   type Evidence,
   type Laplace,
+  type LaplaceFit,
   type LaplaceHyperparameters,
   type LaplaceOptions,
-  type LaplaceStructure,
+  type LaplaceSums,
   laplace,
-  probit,
+  laplaceFit,
+  type SampleOutputsOptions,
 } from "./laplace/laplace";
-export { priorPenalty, type Selection, type SelectOptions, selectHyperparameters } from "./laplace/select";
+export { laplaceBridge, logPredictiveDensity, meanProbabilities, probit } from "./laplace/predictive";
+export {
+  type FixedPoint,
+  type FixedPointOptions,
+  fixedPointHyperparameters,
+  type GridOptions,
+  type GridSearch,
+  gridSearchPriorPrecision,
+  largestVariances,
+} from "./laplace/search";
+export {
+  conditionWarnings,
+  evidenceStep,
+  firstSelection,
+  priorPenalty,
+  rateAt,
+  type Selection,
+  type SelectionState,
+  type SelectOptions,
+  selectHyperparameters,
+} from "./laplace/select";
+export type { LaplaceStructure } from "./laplace/sums";
+export {
+  type Restriction,
+  restrict,
+  type Uncertain,
+  type UncertainParameters,
+  type UncertainTensor,
+  uncertainTensors,
+} from "./laplace/uncertain";
 export {
   type BlockOf,
   blockDiagonal,

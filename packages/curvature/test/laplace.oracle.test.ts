@@ -59,7 +59,7 @@ const optionsOf = (structure: string, { lastLayerParams }: LaplaceOracle): Lapla
     diag: { structure: "diagonal" },
     kronJoint: { structure: "kronecker", bias: "joint" },
     kronSeparate: { structure: "kronecker", bias: "separate" },
-    lastLayer: { structure: "subset", parameters: lastLayerParams },
+    lastLayer: { structure: "full", parameters: lastLayerParams },
   };
   return known[structure] as LaplaceOptions;
 };
