@@ -78,6 +78,7 @@ export {
   type QuadraticModelStep,
   quadraticModelStep,
 } from "./krylov/quadratic-model";
+export { type IgnoredTargets, ignoringTargets, type Marked } from "./laplace/ignored-targets";
 export {
   type Evidence,
   type Laplace,
@@ -101,12 +102,9 @@ export {
 } from "./laplace/search";
 export {
   conditionWarnings,
-  evidenceStep,
-  firstSelection,
+  evidenceSteps,
   priorPenalty,
-  rateAt,
   type Selection,
-  type SelectionState,
   type SelectOptions,
   selectHyperparameters,
 } from "./laplace/select";

@@ -1,6 +1,15 @@
 /** Chooses prior precision and noise by the evidence. */
 import { valueAndGrad } from "@thalweg/autograd";
-import { ArgumentError, compile, NonFiniteError, scalar, type Tensor, treeFlatten, treeMap } from "@thalweg/tensor";
+import {
+  ArgumentError,
+  compile,
+  NonFiniteError,
+  scan,
+  type Tensor,
+  tensor,
+  treeFlatten,
+  treeMap,
+} from "@thalweg/tensor";
 import { type Laplace, type LaplaceHyperparameters, priorLeaves } from "./laplace";
 
 export interface SelectOptions {
@@ -21,13 +30,6 @@ export interface Selection {
   readonly warnings: readonly string[];
 }
 
-/** Adam's memory. (A type, so that it counts as a tree.) */
-export type SelectionState = {
-  readonly at: LaplaceHyperparameters;
-  readonly m: LaplaceHyperparameters;
-  readonly v: LaplaceHyperparameters;
-};
-
 const [beta1, beta2, epsilon] = [0.9, 0.999, 1e-8];
 
 /** Conditions above this leave the small eigenvalues of a curvature in f32 to rounding. */
@@ -42,36 +44,27 @@ const largestCondition = 1e5;
 export async function selectHyperparameters<P, X>(
   posterior: Laplace<P, X>,
   start: LaplaceHyperparameters,
-  { steps = 10, learningRate = 0.1, schedule = "constant" }: SelectOptions = {},
+  options: SelectOptions = {},
 ): Promise<Selection> {
-  if (!Number.isInteger(steps) || steps < 1) {
-    throw new ArgumentError(`selectHyperparameters: ${steps} steps. Give an integer of at least 1.`);
-  }
   await posterior.realize();
-  const program = compile((state: SelectionState, count: Tensor, rate: Tensor) =>
-    evidenceStep(posterior, state, count, rate),
-  );
-  let state = firstSelection(start);
-  const values: Tensor[] = [];
-  for (let count = 1; count <= steps; count++) {
-    const [next, value] = program(state, scalar(count), scalar(learningRate * rateAt(schedule, count - 1, steps)));
-    state = next;
-    values.push(value);
-  }
-  const logEvidence = await Promise.all(values.map((value) => value.item()));
+  const program = compile((at: LaplaceHyperparameters) => {
+    const steps = evidenceSteps(posterior, at, options);
+    return { ...steps, condition: posterior.condition(steps.hyperparameters) };
+  });
+  const { hyperparameters, logEvidence, condition } = program(start);
+  const values = Array.from(await logEvidence.data());
   program.dispose();
-  const wrong = logEvidence.findIndex((value) => !Number.isFinite(value));
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
   if (wrong >= 0) {
     throw new NonFiniteError(
-      `selectHyperparameters: the log evidence is ${logEvidence[wrong]} before step ${wrong + 1}. Start with other ` +
+      `selectHyperparameters: the log evidence is ${values[wrong]} before step ${wrong + 1}. Start with other ` +
         "hyperparameters, or take a smaller learning rate.",
     );
   }
-  const condition = await posterior.condition(state.at).item();
   return {
-    hyperparameters: state.at,
-    logEvidence,
-    warnings: [...posterior.warnings, ...conditionWarnings(condition)],
+    hyperparameters,
+    logEvidence: values,
+    warnings: [...posterior.warnings, ...conditionWarnings(await condition.item())],
   };
 }
 
@@ -85,60 +78,65 @@ export const conditionWarnings = (condition: number): string[] =>
           "parameters, help.",
       ];
 
-/** What the learning rate is multiplied by in the step of index `index`. */
-export const rateAt = (schedule: "constant" | "cosine", index: number, steps: number): number =>
-  schedule === "constant" ? 1 : 0.5 * (1 + Math.cos((Math.PI * index) / steps));
-
-export function firstSelection(at: LaplaceHyperparameters): SelectionState {
-  const zeros = treeMap((x: Tensor) => x.zerosLike(), at) as LaplaceHyperparameters;
-  return { at, m: zeros, v: zeros };
-}
-
 /**
- * One step of {@link selectHyperparameters}, lazily.
+ * The steps of {@link selectHyperparameters}, lazily.
  *
- * @param count 1, 2, …: scalar.
- * @param rate The learning rate: scalar.
- * @returns the state after the step, and log Z before it.
+ * @returns what they lead to, and log Z before each: `[steps]`.
+ * @throws ArgumentError for a number of steps below 1.
  */
-export function evidenceStep<P, X>(
+export function evidenceSteps<P, X>(
   posterior: Pick<Laplace<P, X>, "evidence">,
-  { at, m, v }: SelectionState,
-  count: Tensor,
-  rate: Tensor,
-): readonly [SelectionState, Tensor] {
-  const [value, slopes] = valueAndGrad((own: LaplaceHyperparameters) => posterior.evidence(own).logEvidence)(at);
-  const first = treeMap((own: Tensor, g: Tensor) => own.mul(beta1).add(g.mul(1 - beta1)), m, slopes);
-  const second = treeMap((own: Tensor, g: Tensor) => own.mul(beta2).add(g.square().mul(1 - beta2)), v, slopes);
-  const correction = (beta: number): Tensor => count.mul(Math.log(beta)).exp().neg().add(1);
-  const moved = treeMap(
-    (x: Tensor, a: Tensor, b: Tensor) =>
-      x.add(
-        a
-          .div(correction(beta1))
-          .div(b.div(correction(beta2)).sqrt().add(epsilon))
-          .mul(rate),
-      ),
-    at,
-    first,
-    second,
+  start: LaplaceHyperparameters,
+  { steps = 10, learningRate = 0.1, schedule = "constant" }: SelectOptions = {},
+): { readonly hyperparameters: LaplaceHyperparameters; readonly logEvidence: Tensor } {
+  if (!Number.isInteger(steps) || steps < 1) {
+    throw new ArgumentError(`selectHyperparameters: ${steps} steps. Give an integer of at least 1.`);
+  }
+  const indices = Array.from({ length: steps }, (_, index) => index);
+  const shares = indices.map((index) =>
+    schedule === "constant" ? 1 : 0.5 * (1 + Math.cos((Math.PI * index) / steps)),
   );
-  return [{ at: moved, m: first, v: second } as SelectionState, value];
+  const corrections = (beta: number): Tensor => tensor(indices.map((index) => 1 - beta ** (index + 1)));
+  type State = Readonly<Record<"at" | "m" | "v", LaplaceHyperparameters>>;
+  type Numbers = Readonly<Record<"rate" | "first" | "second", Tensor>>;
+  const step = ({ at, m, v }: State, { rate, first, second }: Numbers): readonly [State, Tensor] => {
+    const [value, slopes] = valueAndGrad((own: LaplaceHyperparameters) => posterior.evidence(own).logEvidence)(at);
+    const means = treeMap((own: Tensor, g: Tensor) => own.mul(beta1).add(g.mul(1 - beta1)), m, slopes);
+    const squares = treeMap((own: Tensor, g: Tensor) => own.mul(beta2).add(g.square().mul(1 - beta2)), v, slopes);
+    const move = (x: Tensor, a: Tensor, b: Tensor): Tensor =>
+      x.add(a.div(first).div(b.div(second).sqrt().add(epsilon)).mul(rate));
+    return [{ at: treeMap(move, at, means, squares), m: means, v: squares } as State, value];
+  };
+  const zeros = treeMap((x: Tensor) => x.zerosLike(), start) as LaplaceHyperparameters;
+  const [{ at }, logEvidence] = scan(
+    step,
+    { at: start, m: zeros, v: zeros },
+    {
+      rate: tensor(shares.map((share) => share * learningRate)),
+      first: corrections(beta1),
+      second: corrections(beta2),
+    },
+  );
+  return { hyperparameters: at, logEvidence };
 }
 
 /**
- * ½ ρ Σ δ θ² (times σ² for a regression), which makes the minimum of a mean loss the maximum of the posterior: what weight
- * decay is in these terms. Add it to the loss while training.
+ * ½ ρ Σ δ θ² (times σ² for a regression, over T), which makes the minimum of a mean loss the maximum of the posterior: what
+ * weight decay is in these terms. Add it to the loss while training.
  *
- * @param examples N of all data: ρ is 1/N, times the loss terms of an example where it has several.
+ * @param examples N of all data: ρ is 1/N, over the loss terms of an example where it has several.
  */
 export function priorPenalty<P>(
   params: P,
   { logPriorPrecision, logNoise }: LaplaceHyperparameters,
-  { examples, terms = 1 }: { readonly examples: number; readonly terms?: number },
+  {
+    examples,
+    terms = 1,
+    temperature = 1,
+  }: { readonly examples: number; readonly terms?: number; readonly temperature?: number },
 ): Tensor {
   const { leaves } = treeFlatten<Tensor>(params);
-  const deltas = priorLeaves(
+  const logs = priorLeaves(
     logPriorPrecision,
     leaves.map(({ shape }) => shape),
   );
@@ -146,10 +144,10 @@ export function priorPenalty<P>(
     .map((leaf, index) =>
       leaf
         .square()
-        .mul((deltas[index] as Tensor).exp())
+        .mul((logs[index] as Tensor).exp())
         .sum(),
     )
     .reduce((one, other) => one.add(other));
-  const scaled = sum.mul(0.5 / (examples * terms));
+  const scaled = sum.mul(0.5 / (examples * terms * temperature));
   return logNoise === undefined ? scaled : scaled.mul(logNoise.mul(2).exp());
 }
