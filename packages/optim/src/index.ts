@@ -48,7 +48,14 @@ export { applyUpdates } from "./apply";
 export { type CatalogueEntry, catalogue } from "./catalogue";
 export { chain } from "./chain";
 export { type Constant, constant, decayConstant, type Range } from "./constant";
-export { type EvidenceTraining, type EvidenceTrainingOptions, trainWithEvidence } from "./evidence-training";
+export {
+  type EvidenceBest,
+  type EvidenceCheckpoint,
+  type EvidenceLayer,
+  type EvidenceTraining,
+  type EvidenceTrainingOptions,
+  trainWithEvidence,
+} from "./evidence-training";
 export type {
   BooleanSpec,
   ChoiceSpec,
