@@ -177,3 +177,4 @@ export { type MechanicOptions, mechanic } from "./wrappers/mechanic";
 export { type SamOptions, sam } from "./wrappers/sam";
 export { type ScheduleFreeOptions, scheduleFree } from "./wrappers/schedule-free";
 export { type LawaOptions, lawa, type SwaOptions, swa } from "./wrappers/snapshots";
+export { type SwagOptions, type SwagPosterior, swag, swagPosterior } from "./wrappers/swag";

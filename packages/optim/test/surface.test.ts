@@ -142,6 +142,8 @@ it("the package exports these names", () => {
       "sophia",
       "stepDecay",
       "swa",
+      "swag",
+      "swagPosterior",
       "tableSchedule",
       "trainWithEvidence",
       "transformation",

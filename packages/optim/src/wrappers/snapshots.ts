@@ -24,8 +24,7 @@ export function swa({ start = 0, every = 1 }: SwaOptions = {}): GradientTransfor
     name: "swa",
     init: (params) => ({ mean: copyOf(params), count: full([], 0) }),
     update(updates, { mean, count }, { params, step }) {
-      const done = step.add(1);
-      const counts = done.greaterEqual(start).and(done.maximum(start).sub(start).rem(every).equal(0));
+      const counts = isPoint(step.add(1), { start, every });
       const next = counts.where(count.add(1), count);
       const share = counts.where(next.maximum(1).reciprocal(), 0);
       const moved = mapTensors((a, x, u) => a.add(x.add(u).sub(a).mul(share)), mean, params, updates);
@@ -37,6 +36,23 @@ export function swa({ start = 0, every = 1 }: SwaOptions = {}): GradientTransfor
     },
   });
 }
+
+/** Is the point after so many steps one of those after `start`, `start + every`, … steps? @param done u32 scalar. */
+export const isPoint = (done: Tensor, { start, every }: Required<SwaOptions>): Tensor =>
+  done.greaterEqual(start).and(done.maximum(start).sub(start).rem(every).equal(0));
+
+/** A queue as a ring: where `isDue`, the tree number `count` takes the place of the oldest one. @param count u32 scalar. */
+export const enqueue = (
+  queue: readonly TensorTree[],
+  { isDue, count }: { readonly isDue: Tensor; readonly count: Tensor },
+  next: TensorTree,
+): readonly TensorTree[] => {
+  const place = count.rem(queue.length);
+  return queue.map((own, index) => {
+    const isHere = isDue.and(place.equal(index));
+    return mapTensors((old, x) => isHere.where(x, old), own, next);
+  });
+};
 
 export interface LawaOptions {
   /** Points in the queue, at least 1. */
@@ -61,12 +77,8 @@ export function lawa({ length, every = 1 }: LawaOptions): GradientTransformation
     }),
     update(updates, { points, count }, { params, step }) {
       const isDue = step.add(1).rem(every).equal(0);
-      const place = count.rem(length);
-      const next = points.map((point, index) => {
-        const isHere = isDue.and(place.equal(index));
-        return mapTensors((old, x, u) => isHere.where(x.add(u), old), point, params, updates);
-      });
-      return [updates, { points: next, count: isDue.where(count.add(1), count) }];
+      const point = mapTensors((x, u) => x.add(u), params, updates);
+      return [updates, { points: enqueue(points, { isDue, count }, point), count: isDue.where(count.add(1), count) }];
     },
     evalParams: ({ points, count }, { params }) => {
       const share = count.minimum(length).maximum(1).cast("f32").reciprocal();
