@@ -19,7 +19,7 @@ export interface UncertainTensor {
 /** Uncertain tensors by name; of a tensor with fixed elements, the others as a vector. */
 export type Uncertain = Readonly<Record<string, Tensor>>;
 
-/** In the order of the parameters. @throws ArgumentError for unknown names and positions, and for none. */
+/** The tensors that are asked for, in the order of the parameters. @throws ArgumentError for unknown names and positions, and for none. */
 export function uncertainTensors(params: unknown, chosen: UncertainParameters | undefined): UncertainTensor[] {
   const { leaves, paths } = treeFlatten<Tensor>(params);
   const names = paths.map((path) => path.join("."));
@@ -59,6 +59,11 @@ export interface Restriction<P, X> {
   fill(uncertain: Uncertain): P;
 }
 
+/**
+ * The problem of some parameters, with all others as they are in `params`.
+ *
+ * @param tensors What {@link uncertainTensors} gives.
+ */
 export function restrict<P, X>(
   problem: CurvatureProblem<P, X>,
   params: P,
