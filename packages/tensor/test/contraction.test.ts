@@ -23,6 +23,7 @@ const problem: ContractionProblem = {
   b: open,
   gathers: false,
   epilogue: false,
+  isSymmetric: false,
 };
 /** Problems whose variants together are all kinds, tiles, depths and bands. */
 const classes: readonly ContractionProblem[] = [
@@ -96,6 +97,26 @@ describe("variants", () => {
   });
 });
 
+/** Rows of an operand whose products with itself have ragged and whole tiles, several of them, on both sides of the diagonal. */
+const gram =
+  (count: (rows: number, columns: number) => number, k: number, isTransposed: boolean): Case =>
+  async (variant, rows, columns) => {
+    const n = Math.max(17, count(rows, columns));
+    const x = random(isTransposed ? [k, n] : [n, k]);
+    const fn = (own?: Tensor) => (isTransposed ? product(own?.T, own) : product(own, own?.T));
+    const rest = isTransposed ? 0 : 1;
+    const square = (own?: Tensor) => (own as Tensor).dot(own as Tensor, { contract: [[rest], [rest]] });
+    const values = await check(variant, `${n}x${n}x${k} with itself`, square, [x], k);
+    for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) expect(values[i * n + j]).toBe(values[j * n + i]);
+    // What follows need not be symmetric.
+    const weights = random([n, n], 0.5, 1);
+    const skewed = (own?: Tensor, w?: Tensor) =>
+      square(own)
+        .mul(w as Tensor)
+        .add(fn(own).iotaLike(1).cast("f32"));
+    await check(variant, `${n}x${n}x${k} with itself, skewed`, skewed, [x, weights], k + n);
+  };
+
 type Case = (variant: ContractionVariant, rows: number, columns: number) => Promise<unknown>;
 
 const layout =
@@ -166,6 +187,33 @@ const cases: Readonly<Record<string, Case>> = {
     const actual = await step(tensor(values, { shape: [37, 22] }), x, g).data();
     expect(step.statistics().dispatches).toBe(1);
     expectClose(actual, expected?.values as Float64Array, tolerance({ terms: 24, scale: 20 }));
+  },
+  "a product with itself, whole tiles": gram(
+    (rows, columns) => 4 * Math.ceil(Math.max(rows, columns, 32) / 4),
+    24,
+    true,
+  ),
+  "a product with itself, several ragged tiles": gram((rows, columns) => Math.max(rows, columns) + 13, 19, false),
+  "a product with itself, quads that do not fill tiles": gram((rows) => 4 * Math.ceil(rows / 4) + 20, 21, true),
+  "a batch of products with itself": (variant) => {
+    const grams = (own?: Tensor) =>
+      (own as Tensor).dot(own as Tensor, { batch: [[1], [1]], contract: [[0], [0]] }).mul(0.5);
+    return check(variant, "batched, with itself", grams, [random([7, 3, 4, 9])], 7);
+  },
+  "a running mean of products with itself": async (variant) => {
+    const update = (mean: Tensor, x: Tensor) => mean.mul(0.9).add(x.dot(x, { contract: [[0], [0]] }).mul(0.1));
+    // The text of large tiles with ragged ends takes software adapters a minute to compile.
+    for (const n of variant.kind === "registers" ? [36, 37] : [36]) {
+      const [x, before] = [random([11, n]), random([n, n])];
+      const [expected] = evaluateReference([update(before, x)]);
+      const values = await before.data();
+      force(variant);
+      const step = compile(update, { donate: [0] });
+      const actual = await step(tensor(values, { shape: [n, n] }), x).data();
+      expect(step.statistics().dispatches).toBe(1);
+      force(undefined);
+      expectClose(actual, expected?.values as Float64Array, tolerance({ terms: 16, scale: 12 }));
+    }
   },
   "halves of large magnitude": async (variant) => {
     if (!device().features.has("shader-f16")) return;

@@ -138,9 +138,9 @@ function countsOf(block: KroneckerBlock | EmbeddingBlock, collected: Collected):
 const total = (terms: readonly Tensor[]): Tensor => terms.reduce((sum, term) => sum.add(term));
 
 /** Σ over examples (and vectors) and positions of x xᵀ: `[groups, features, features]`. */
-function gram(x: Tensor, y: Tensor, { groups, features, shared }: TapAxes, leading: number): Tensor {
+function gram(x: Tensor, { groups, features, shared }: TapAxes, leading: number): Tensor {
   const summed = [...Array.from({ length: leading }, (_, axis) => axis), ...shared];
-  const product = x.dot(y, { batch: [groups, groups], contract: [summed, summed] });
+  const product = x.dot(x, { batch: [groups, groups], contract: [summed, summed] });
   const ascending = [...features].sort((p, q) => p - q);
   const order = features.map((axis) => groups.length + ascending.indexOf(axis));
   const size = sizeOf(features.map((axis) => x.shape[axis] as number));
@@ -163,11 +163,12 @@ function sumPositions(x: Tensor, { groups, features, shared }: TapAxes, leading:
     ]);
 }
 
+/** A mask is 0 or 1, its own square. */
 const masked = ({ tap: { inputs }, mask }: BatchedUse): Tensor => (mask === undefined ? inputs : inputs.mul(mask));
 
 function expandA(block: KroneckerBlock, uses: readonly BatchedUse[], counts: Tensor, { examples }: Collected): Tensor {
   const count = counts.sum();
-  const products = total(uses.map((use) => gram(masked(use), use.tap.inputs, use.input, 1))).div(count);
+  const products = total(uses.map((use) => gram(masked(use), use.input, 1))).div(count);
   if (block.bias === undefined) return products;
   const means = total(uses.map((use) => sumPositions(masked(use), use.input, 1).sum({ axis: 0 }))).div(count);
   return examples === 0 ? products : bordered(products, means);
@@ -182,7 +183,7 @@ function bordered(products: Tensor, means: Tensor): Tensor {
 }
 
 const expandB = (uses: readonly BatchedUse[], { scale }: Collected): Tensor =>
-  total(uses.map(({ tap, result }) => gram(tap.gradients, tap.gradients, result, 2))).mul(scale);
+  total(uses.map(({ tap, result }) => gram(tap.gradients, result, 2))).mul(scale);
 
 /** A trace this small, relative to what the sums were made of, is rounding: see {@link reduceFactors}. */
 const roundedToZero = 1e-10;
@@ -241,7 +242,7 @@ function embeddingFactors(block: EmbeddingBlock, collected: Collected, options: 
   const summed = total(sent.map(({ gradients, axes }) => sumPositions(gradients, axes, 2))).reshape([-1, layout.outs]);
   const b = isReduced
     ? summed.dot(summed, { contract: [[0], [0]] })
-    : withoutGroups(total(sent.map(({ gradients, axes }) => gram(gradients, gradients, axes, 2))));
+    : withoutGroups(total(sent.map(({ gradients, axes }) => gram(gradients, axes, 2))));
   const means = frequencies.div(counts.expandDims(1));
   const a = block.isDense
     ? means.dot(means, { contract: [[0], [0]] }).div(examples)

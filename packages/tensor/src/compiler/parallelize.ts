@@ -6,7 +6,7 @@
  * split-reduction.ts.
  */
 import { topologicalOrder } from "../graph/visit";
-import { contractionOf, problemOf } from "../kernels/contraction/operands";
+import { contractionOf, isProductWithItself, problemOf } from "../kernels/contraction/operands";
 import { splitFor } from "../kernels/contraction/variants";
 import { loweringOf } from "../primitives/definition";
 import type { DotParams } from "../primitives/dot";
@@ -38,9 +38,19 @@ function split(
 ): Tensor | undefined {
   const { kind } = node.primitive.lowering;
   if (kind !== "reduction" && kind !== "contraction") return undefined;
-  const wide = node.dtype === "f16" ? node.rebind(node.inputs.map((input) => input.cast("f32"))) : node;
+  const wide = node.dtype === "f16" ? node.rebind(mapOnce(node.inputs, (input) => input.cast("f32"))) : node;
   const result = reductions.split(wide, original) ?? splitContraction(wide, target);
   return result?.cast(node.dtype);
+}
+
+/** One tensor for one input, so that a product of an operand with itself stays one. */
+function mapOnce(inputs: readonly Tensor[], f: (input: Tensor) => Tensor): Tensor[] {
+  const made = new Map<Tensor, Tensor>();
+  return inputs.map((input) => {
+    const own = made.get(input) ?? f(input);
+    made.set(input, own);
+    return own;
+  });
 }
 
 /** How many parts: enough invocations, bounded sums, no crumbs. */
@@ -66,7 +76,9 @@ function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefin
   if (longest === undefined || cut === undefined) return undefined;
   const [axisA, axisB] = [contract[0][longest] as number, contract[1][longest] as number];
   const shift = (axis: number, inserted: number) => (axis >= inserted ? axis + 1 : axis);
-  const partial = splitAxis(a, axisA, cut.parts).dot(splitAxis(b, axisB, cut.parts), {
+  const left = splitAxis(a, axisA, cut.parts);
+  const right = isProductWithItself(node) ? left : splitAxis(b, axisB, cut.parts);
+  const partial = left.dot(right, {
     batch: [
       [...batch[0].map((axis) => shift(axis, axisA)), axisA],
       [...batch[1].map((axis) => shift(axis, axisB)), axisB],
@@ -80,7 +92,10 @@ function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefin
 function contractionParts(node: Tensor, target: CompileTarget): number {
   const contraction = contractionOf(node);
   // One invocation computes a tile of 8 x 4 results.
-  if (target.isSoftware) return partsFor(Math.ceil(node.size / 32), contraction.depth, target);
+  if (target.isSoftware) {
+    const results = contraction.isSymmetric ? node.size / 2 : node.size;
+    return partsFor(Math.ceil(results / 32), contraction.depth, target);
+  }
   const most = Math.floor(contraction.depth / shortestSum);
   const parts = splitFor(problemOf(contraction, isInMemory, false), most, target);
   return Math.max(parts, Math.min(most, Math.ceil(contraction.depth / longestSum)));

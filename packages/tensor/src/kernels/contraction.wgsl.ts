@@ -26,7 +26,7 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
   const isVector = (node: Tensor) => wide.has(node);
   const emitter = makeEmitter(tensors, slots, isVector);
   drawing.draw(emitter, cluster);
-  const { dot, rows, columns, depth } = contraction;
+  const { dot, rows, columns, depth, isSymmetric } = contraction;
   const epilogue = cluster.members.slice(1).map(({ node }) => node.primitive.name);
   return {
     label: ["dot", dot.dtype, `${rows}x${columns}x${depth}`, ...epilogue.slice(0, 3)].join("_"),
@@ -38,7 +38,7 @@ export function contractionKernel(cluster: Cluster, tensors: KernelTensors, targ
     },
     workgroupSize: drawing.workgroupSize,
     workgroups: drawing.workgroups,
-    flops: dotFlops(dot.shape, contraction.contracted),
+    flops: dotFlops(dot.shape, contraction.contracted) * (isSymmetric ? (rows + 1) / (2 * rows) : 1),
     bytes: bytesOf([...tensors.reads, ...tensors.writes]),
   };
 }

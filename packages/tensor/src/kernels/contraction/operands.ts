@@ -4,6 +4,7 @@
  */
 import { Emitter, laneIndex, type Value } from "../../compiler/emit";
 import { type Cluster, memberCoordinates } from "../../compiler/fuse";
+import { computeType } from "../../dtype";
 import { type DotParams, freeAxes } from "../../primitives/dot";
 import { sameShape, sizeOf } from "../../shape";
 import type { Tensor } from "../../tensor";
@@ -40,7 +41,15 @@ export interface Contraction {
   readonly columns: number;
   /** Terms of a sum. */
   readonly depth: number;
+  /**
+   * Both operands are one tensor, taken alike: result (i, j) is result (j, i), and kernels compute it once. Variants write
+   * every result exactly once, be it as itself or as a mirror image.
+   */
+  readonly isSymmetric: boolean;
 }
+
+/** Results of at most so many rows and columns are computed all: their kernels wait for memory. */
+const smallestMirrored = 16;
 
 export function contractionOf(dot: Tensor): Contraction {
   const [a, b] = dot.inputs as [Tensor, Tensor];
@@ -50,6 +59,7 @@ export function contractionOf(dot: Tensor): Contraction {
   const rowShape = extentsOf(a, freeAxes(a.rank, params.batch[0], params.contract[0]));
   const columnShape = extentsOf(b, freeAxes(b.rank, params.batch[1], params.contract[1]));
   const contracted = extentsOf(a, params.contract[0]);
+  const rows = sizeOf(rowShape);
   return {
     dot,
     a,
@@ -60,10 +70,18 @@ export function contractionOf(dot: Tensor): Contraction {
     columnShape,
     contracted,
     batch: sizeOf(batchShape),
-    rows: sizeOf(rowShape),
+    rows,
     columns: sizeOf(columnShape),
     depth: sizeOf(contracted),
+    isSymmetric: rows > smallestMirrored && isProductWithItself(dot),
   };
+}
+
+/** Is an operand multiplied with itself, over the same axes? The results are bitwise symmetric then. */
+export function isProductWithItself(dot: Tensor): boolean {
+  const [a, b] = dot.inputs as [Tensor, Tensor];
+  const { batch, contract } = dot.params as DotParams;
+  return a === b && sameShape(batch[0], batch[1]) && sameShape(contract[0], contract[1]);
 }
 
 /** A kernel's statements and shape, in one of the variants. */
@@ -237,6 +255,7 @@ export function problemOf(
     b: vectors(b),
     gathers: a.gathers || b.gathers,
     epilogue,
+    isSymmetric: contraction.isSymmetric,
   };
 }
 
@@ -269,6 +288,73 @@ export function drawElement(
   }
   // Results are written last: what they replace in place is read before.
   for (const { node, value } of results) emitter.store(node, flat, value, condition);
+}
+
+/**
+ * Draws a block of 4 x 4 results of a symmetric product, where it is on or above the diagonal, and its mirror image where it
+ * is above. The number of rows is a multiple of four.
+ *
+ * @param at quads of rows and of columns.
+ * @param sum the code of four neighbours in a row of the block, by the row's number.
+ * @param isLooped may that number be an expression? Then the rows are a loop.
+ */
+export function drawBlock(
+  emitter: Emitter,
+  cluster: Cluster,
+  contraction: Contraction,
+  at: { readonly batch: Index; readonly rowQuad: Index; readonly columnQuad: Index },
+  sum: (row: string) => string,
+  isLooped: boolean,
+): void {
+  const { batch } = at;
+  const quads = contraction.rows / 4;
+  const [row, column] = [emitter.fresh("at"), emitter.fresh("at")];
+  emitter.line(`let ${row} = ${emitter.index(at.rowQuad).code};`);
+  emitter.line(`let ${column} = ${emitter.index(at.columnQuad).code};`);
+  const type = computeType[contraction.dot.dtype];
+  const draw = (condition: string, [above, beside]: readonly [string, string], code: (own: string) => string): void =>
+    emitter.block(`if (${condition}) {`, () => {
+      const names = [above, beside].map((own) => {
+        const name = emitter.fresh("quad");
+        emitter.line(`let ${name} = ${own};`);
+        emitter.declare(name);
+        return scaleIndex(variableIndex(name, 0, quads - 1), 4);
+      });
+      const [first, neighbours] = names as [Index, Index];
+      const each = (own: Index): void =>
+        drawElement(
+          emitter,
+          cluster,
+          contraction,
+          { batch, row: addIndex(first, own), column: addIndex(neighbours, laneIndex) },
+          { code: code(emitter.index(own).code), width: 4 },
+        );
+      if (isLooped) emitter.loop(emitter.fresh("row"), 4, each);
+      else for (const own of [0, 1, 2, 3]) each(constantIndex(own));
+    });
+  draw(`${row} <= ${column}`, [row, column], sum);
+  draw(
+    `${row} < ${column}`,
+    [column, row],
+    (own) => `vec4<${type}>(${[0, 1, 2, 3].map((term) => `${sum(String(term))}[${own}]`).join(", ")})`,
+  );
+}
+
+/** Draws one result of a symmetric product, where it is on or above the diagonal, and its mirror image where it is above. */
+export function drawPair(
+  emitter: Emitter,
+  cluster: Cluster,
+  contraction: Contraction,
+  { batch, row, column }: { readonly batch: Index; readonly row: Index; readonly column: Index },
+  code: string,
+): void {
+  const [own, other] = [emitter.index(row).code, emitter.index(column).code];
+  const draw = (condition: string, above: Index, beside: Index): void =>
+    emitter.block(`if (${condition}) {`, () =>
+      drawElement(emitter, cluster, contraction, { batch, row: above, column: beside }, { code, width: 1 }),
+    );
+  draw(`${own} <= ${other}`, row, column);
+  draw(`${own} < ${other}`, column, row);
 }
 
 /** Draws `body` where a position is inside, under a condition unless it always is. */

@@ -17,7 +17,16 @@ import type { Cluster } from "../../compiler/fuse";
 import { computeType } from "../../dtype";
 import { addIndex, constantIndex, type Index, offsetIndex, scaleIndex, variableIndex } from "../../view";
 import { bindingSlots, type KernelTensors, makeEmitter } from "../kernel";
-import { type Contraction, type Drawing, drawElement, operandCoordinates, type Side } from "./operands";
+import {
+  type Contraction,
+  type Drawing,
+  drawBlock,
+  drawElement,
+  drawPair,
+  operandCoordinates,
+  type Side,
+  within,
+} from "./operands";
 import type { RegisterVariant } from "./variants";
 
 const columnsPerTile = 4;
@@ -52,10 +61,13 @@ export function registerDrawing(contraction: Contraction, tensors: KernelTensors
   return {
     workgroupSize: plan.groupColumns * plan.groupRows,
     workgroups: groupsPerRow * groupsPerColumn * contraction.batch,
-    storesVectors: !plan.isRagged,
+    storesVectors: !plan.isRagged && (!contraction.isSymmetric || hasBlocks(plan)),
     draw: (emitter, cluster) => drawEpilogue(emitter, cluster, plan, drawSums(emitter, plan)),
   };
 }
+
+/** Does a tile consist of blocks of 4 x 4 results? */
+const hasBlocks = ({ isRagged, rowsPerTile }: Plan): boolean => !isRagged && rowsPerTile % 4 === 0;
 
 const gridOf = ({ contraction, rowsPerTile, groupColumns, groupRows }: Plan) => ({
   groupsPerRow: Math.ceil(Math.ceil(contraction.columns / columnsPerTile) / groupColumns),
@@ -187,6 +199,12 @@ function drawSums(emitter: Emitter, plan: Plan): Tile {
   emitter.line(`let batch = tile / ${groupsPerRow * groupsPerColumn};`);
   const beyondColumns = plan.lanes > 0 ? "" : `column_tile >= ${columnTiles} || `;
   emitter.line(`if (${beyondColumns}row_tile >= ${rowTiles} || batch >= ${plan.contraction.batch}) { return; }`);
+  if (plan.contraction.isSymmetric) {
+    // Below the diagonal; lanes that load for each other stay together.
+    const place = stays ? "column_place" : "column_tile";
+    const last = plan.lanes > 0 ? `(${place} / ${plan.lanes} * ${plan.lanes} + ${plan.lanes - 1})` : place;
+    emitter.line(`if (${last} * 4 + 3 < row_tile * ${plan.rowsPerTile}) { return; }`);
+  }
   const batch = variableIndex("batch", 0, plan.contraction.batch - 1);
   const rowTile = variableIndex("row_tile", 0, rowTiles - 1);
   const rowsRagged = plan.contraction.rows % plan.rowsPerTile !== 0;
@@ -316,6 +334,10 @@ function drawEpilogue(emitter: Emitter, cluster: Cluster, plan: Plan, tile: Tile
 }
 
 function drawResults(emitter: Emitter, cluster: Cluster, plan: Plan, tile: Tile): void {
+  if (plan.contraction.isSymmetric) {
+    drawMirrored(emitter, cluster, plan, tile);
+    return;
+  }
   // Elements at the ragged end of a row are stored one by one: as statements, hundreds of lines that shader compilers
   // of GPUs take seconds for.
   if (emitter.keepsLoops || plan.isRagged) {
@@ -342,16 +364,49 @@ function drawResults(emitter: Emitter, cluster: Cluster, plan: Plan, tile: Tile)
   }
 }
 
-/** The epilogue as a loop over the tile: one text for all of its elements. */
-function drawLoopedEpilogue(
-  emitter: Emitter,
-  cluster: Cluster,
-  { contraction, rowsPerTile, isRagged }: Plan,
-  { batch, rows, laneColumns }: Tile,
-): void {
+/** The sums as an array, for a loop over the rows of the tile. */
+function drawSumsArray(emitter: Emitter, { contraction, rowsPerTile }: Plan): void {
   const type = `vec4<${computeType[contraction.dot.dtype]}>`;
-  const list = rows.map((_, row) => `sum${row}`).join(", ");
+  const list = Array.from({ length: rowsPerTile }, (_, row) => `sum${row}`).join(", ");
   emitter.line(`var sums = array<${type}, ${rowsPerTile}>(${list});`);
+}
+
+/** The epilogue of a product of an operand with itself: what is on or above the diagonal, and its mirror image. */
+function drawMirrored(emitter: Emitter, cluster: Cluster, plan: Plan, { batch }: Tile): void {
+  const { contraction, rowsPerTile } = plan;
+  const { rows, columns } = contraction;
+  const tileAt = (name: string, extent: number, inTile: number): Index =>
+    variableIndex(`${name}_tile`, 0, Math.ceil(extent / inTile) - 1);
+  const [rowTile, columnTile] = [tileAt("row", rows, rowsPerTile), tileAt("column", columns, columnsPerTile)];
+  if (hasBlocks(plan)) {
+    const block = (own: Index, sum: (row: string) => string): void => {
+      const rowQuad = addIndex(scaleIndex(rowTile, rowsPerTile / 4), own);
+      drawBlock(emitter, cluster, contraction, { batch, rowQuad, columnQuad: columnTile }, sum, emitter.keepsLoops);
+    };
+    const blocks = rowsPerTile / 4;
+    if (emitter.keepsLoops) {
+      drawSumsArray(emitter, plan);
+      emitter.loop("block", blocks, (own) => block(own, (row) => `sums[${emitter.index(own).code} * 4 + ${row}]`));
+    } else for (let own = 0; own < blocks; own++) block(constantIndex(own), (row) => `sum${own * 4 + Number(row)}`);
+    return;
+  }
+  drawSumsArray(emitter, plan);
+  emitter.loop("row", rowsPerTile, (row) => {
+    within(emitter, addIndex(scaleIndex(rowTile, rowsPerTile), row), rows, (above) => {
+      emitter.loop("column", columnsPerTile, (lane) => {
+        within(emitter, addIndex(scaleIndex(columnTile, columnsPerTile), lane), columns, (beside) => {
+          const sum = `sums[${emitter.index(row).code}][${emitter.index(lane).code}]`;
+          drawPair(emitter, cluster, contraction, { batch, row: above, column: beside }, sum);
+        });
+      });
+    });
+  });
+}
+
+/** The epilogue as a loop over the tile: one text for all of its elements. */
+function drawLoopedEpilogue(emitter: Emitter, cluster: Cluster, plan: Plan, { batch, laneColumns }: Tile): void {
+  const { contraction, rowsPerTile, isRagged } = plan;
+  drawSumsArray(emitter, plan);
   const positions = (extent: number, inTile: number, name: string, offset: Index): { at: Index; test: string[] } => {
     const tiles = variableIndex(`${name}_tile`, 0, Math.ceil(extent / inTile) - 1);
     const exact = addIndex(scaleIndex(tiles, inTile), offset);

@@ -33,6 +33,8 @@ export interface ContractionProblem {
   readonly gathers: boolean;
   /** Other results are computed from those of the contraction before they are stored. */
   readonly epilogue: boolean;
+  /** An operand with itself: tiles below the diagonal are not computed. */
+  readonly isSymmetric: boolean;
 }
 
 /**
@@ -114,6 +116,19 @@ export const tileOf = ({ groupRows, groupColumns, rows, columns }: WorkgroupVari
   rows: groupRows * rows,
   columns: groupColumns * columns,
 });
+
+/** Tiles of so many results that are computed, of one matrix of the batch. */
+function tilesOf(
+  { rows, columns, isSymmetric }: Pick<ContractionProblem, "rows" | "columns" | "isSymmetric">,
+  tile: { readonly rows: number; readonly columns: number },
+): number {
+  const [along, down] = [Math.ceil(columns / tile.columns), Math.ceil(rows / tile.rows)];
+  if (!isSymmetric) return along * down;
+  // A row of tiles begins with the one that has the diagonal.
+  return Array.from({ length: down }, (_, row) =>
+    Math.max(0, along - Math.floor((row * tile.rows) / tile.columns)),
+  ).reduce((sum, own) => sum + own, 0);
+}
 
 /** How the tile of an operand lies in workgroup memory: rows of quads. */
 export interface StagedLayout {
@@ -307,7 +322,7 @@ function variantCost(variant: ContractionVariant, problem: ContractionProblem, t
     Math.min(1, (workgroups * invocations) / target.invocations, workgroups / (target.invocations / 128));
   if (variant.kind === "registers") {
     const own = Math.min(rows, variant.rows);
-    const tiles = Math.ceil(rows / own) * Math.ceil(columns / 4) * batch;
+    const tiles = tilesOf(problem, { rows: own, columns: 4 }) * batch;
     // Straight from memory, whose caches deliver less than workgroup memory does.
     const each = 2 + (2 * loadCost(a)) / 4 + (2 * loadCost(b)) / own;
     return (tiles * own * 4 * depth * each) / busy(tiles / 64, 64);
@@ -324,7 +339,7 @@ function variantCost(variant: ContractionVariant, problem: ContractionProblem, t
     return (workgroups * invocations * (steps * perStep * partials * each + tree)) / busy(workgroups, invocations);
   }
   const size = tileOf(variant);
-  const workgroups = Math.ceil(rows / size.rows) * Math.ceil(columns / size.columns) * batch;
+  const workgroups = tilesOf(problem, size) * batch;
   const terms = Math.ceil(depth / variant.depth) * variant.depth;
   const perElement = (variant.rows * variant.columns) / (variant.rows + variant.columns);
   const each = Math.max(1, 4 / perElement) + (4 * loadCost(a)) / size.columns + (4 * loadCost(b)) / size.rows;

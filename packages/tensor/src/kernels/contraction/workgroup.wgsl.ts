@@ -37,7 +37,9 @@ import {
   type Contraction,
   contractedAt,
   type Drawing,
+  drawBlock,
   drawElement,
+  drawPair,
   isContiguousAlong,
   operandCoordinates,
   type Side,
@@ -180,6 +182,10 @@ function drawPlace(emitter: Emitter, plan: Plan): void {
   } else {
     emitter.line(`let tile_row = tile % ${tiles} / ${tilesPerRow};`);
     emitter.line(`let tile_column = tile % ${tilesPerRow};`);
+  }
+  if (contraction.isSymmetric) {
+    const { rows, columns } = tileOf(variant);
+    emitter.line(`if (tile_column * ${columns} + ${columns - 1} < tile_row * ${rows}) { return; }`);
   }
   emitter.line("let own = i32(local);");
   emitter.line(`let own_row = local / ${variant.groupColumns}u;`);
@@ -385,13 +391,19 @@ function drawResults(emitter: Emitter, cluster: Cluster, plan: Plan): void {
   emitter.line("let result_row = i32(own_row);");
   emitter.line("let result_column = i32(own_column);");
 
+  const rowQuadAt = (row: number): Index =>
+    addIndex(
+      scaleIndex(tileIndex(plan, "a"), tile.rows / 4),
+      offsetIndex(ownRow, Math.floor(row / 4) * variant.groupRows),
+    );
   const drawColumn = (column: Index, code: (row: number) => string, width: 1 | 4): void => {
     for (let row = 0; row < variant.rows; row++) {
-      const quad = offsetIndex(ownRow, Math.floor(row / 4) * variant.groupRows);
-      const exact = offsetIndex(addIndex(scaleIndex(tileIndex(plan, "a"), tile.rows), scaleIndex(quad, 4)), row % 4);
-      within(emitter, exact, contraction.rows, (index) =>
-        drawElement(emitter, cluster, contraction, { batch, row: index, column }, { code: code(row), width }),
-      );
+      const exact = offsetIndex(scaleIndex(rowQuadAt(row), 4), row % 4);
+      within(emitter, exact, contraction.rows, (index) => {
+        const at = { batch, row: index, column };
+        if (contraction.isSymmetric) drawPair(emitter, cluster, contraction, at, code(row));
+        else drawElement(emitter, cluster, contraction, at, { code: code(row), width });
+      });
     }
   };
   for (let quad = 0; quad < variant.columns / 4; quad++) {
@@ -399,6 +411,15 @@ function drawResults(emitter: Emitter, cluster: Cluster, plan: Plan): void {
       scaleIndex(tileIndex(plan, "b"), tile.columns / 4),
       offsetIndex(ownColumn, quad * variant.groupColumns),
     );
+    if (contraction.columns % 4 === 0 && contraction.isSymmetric) {
+      within(emitter, exact, contraction.columns / 4, (columnQuad) => {
+        for (let first = 0; first < variant.rows; first += 4) {
+          const at = { batch, rowQuad: rowQuadAt(first), columnQuad };
+          drawBlock(emitter, cluster, contraction, at, (row) => sumName(first + Number(row), quad), false);
+        }
+      });
+      continue;
+    }
     if (contraction.columns % 4 === 0) {
       within(emitter, exact, contraction.columns / 4, (index) =>
         drawColumn(addIndex(scaleIndex(index, 4), laneIndex), (row) => sumName(row, quad), 4),
