@@ -6,6 +6,7 @@ import { variableIndex } from "../view";
 import { batchIntoContraction, narrowContraction, unwindowContraction } from "./rewrites/contraction";
 import { productsOfPairs, sumOfSquaredProducts } from "./rewrites/outer-product";
 import { mergeReductions, reducePermuted } from "./rewrites/reduction";
+import { gramOfWindows } from "./rewrites/window-gram";
 import type { CompileTarget } from "./target";
 
 /**
@@ -32,6 +33,7 @@ const rewrites: readonly Rewrite[] = [
   reducePermuted,
   sumOfSquaredProducts,
   productsOfPairs,
+  gramOfWindows,
   batchIntoContraction,
   mergeReductions,
   unwindowContraction,
