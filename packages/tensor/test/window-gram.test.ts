@@ -103,3 +103,43 @@ describe("Gram matrices of windows", () => {
     expect(kernels.filter(({ label }) => label.includes("dot")).length).toBe(1);
   });
 });
+
+describe("sums of windows", () => {
+  const sums = (own: Case, isPerExample: boolean) => (x: Tensor) => {
+    const axes = planWindows("test", x.shape, 1, own.kernel, { stride: 1, dilation: 1, padding: own.padding });
+    const { view, taps } = unfold(x, 1, axes);
+    const summed = view.shape.map((_, at) => at).filter((at) => at < view.rank - 1 && !taps.includes(at));
+    return view.sum({ axis: isPerExample ? summed.slice(1) : summed });
+  };
+
+  it("are those of the reference", { timeout: 120_000 }, async () => {
+    await fc.assert(
+      fc.asyncProperty(axis, axis, fc.boolean(), async (a, b, isPerExample) => {
+        const own: Case = {
+          extents: [a.extent, b.extent],
+          kernel: [a.taps, b.taps],
+          padding: [a.padding, b.padding],
+        };
+        const x = random([3, ...own.extents, 5]);
+        const [expected] = evaluateReference([sums(own, isPerExample)(x)]);
+        const actual = await compile(sums(own, isPerExample))(x).data();
+        const terms = 3 * a.extent * b.extent;
+        expectClose(actual, expected?.values as Float64Array, tolerance({ terms, scale: terms }), JSON.stringify(own));
+      }),
+      { numRuns: 12 },
+    );
+  });
+
+  it("add up examples first, and then one axis after the other", async () => {
+    const own: Case = { extents: [9, 9], kernel: [3, 3], padding: "same" };
+    const work = async (isPerExample: boolean) => {
+      const program = compile(sums(own, isPerExample));
+      await program(random([16, 9, 9, 8])).data();
+      return program.statistics().kernels.reduce((sum, kernel) => sum + kernel.flops, 0);
+    };
+    const elements = 9 * 9 * 8;
+    // All examples; then for three taps; then for nine.
+    expect(await work(false)).toBe(16 * elements + 3 * elements + 9 * 9 * 8);
+    expect(await work(true)).toBe(16 * (3 * elements + 9 * 9 * 8));
+  });
+});

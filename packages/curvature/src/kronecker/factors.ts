@@ -168,10 +168,28 @@ const masked = ({ tap: { inputs }, mask }: BatchedUse): Tensor => (mask === unde
 
 function expandA(block: KroneckerBlock, uses: readonly BatchedUse[], counts: Tensor, { examples }: Collected): Tensor {
   const count = counts.sum();
+  if (block.bias !== undefined && isShort(block, uses, examples)) {
+    return total(uses.map((use) => gram(withOnes(use), use.input, 1))).div(count);
+  }
   const products = total(uses.map((use) => gram(masked(use), use.input, 1))).div(count);
   if (block.bias === undefined) return products;
   const means = total(uses.map((use) => sumPositions(masked(use), use.input, 1).sum({ axis: 0 }))).div(count);
   return examples === 0 ? products : bordered(products, means);
+}
+
+/**
+ * Is A larger than what it is made of, and are its inputs one axis? Then an input that is always 1 goes through the product:
+ * writing A once more costs more than a product with rows of an odd length.
+ */
+const isShort = ({ layout, positions }: KroneckerBlock, uses: readonly BatchedUse[], examples: number): boolean =>
+  examples * positions <= layout.ins && uses.every(({ input }) => input.features.length === 1);
+
+/** Inputs with a last one that is 1 wherever a position is real. */
+function withOnes(use: BatchedUse): Tensor {
+  const inputs = masked(use);
+  const axis = use.input.features[0] as number;
+  const shape = inputs.shape.map((extent, own) => (own === axis ? 1 : extent));
+  return concat([inputs, use.mask === undefined ? full(shape, 1) : use.mask.expand(shape)], { axis });
 }
 
 /** The matrix with the factor of an input that is always 1 as its last row and column. */
@@ -212,7 +230,8 @@ function reduceFactors(
   const product = (x: Tensor, contract: readonly number[], batch: number): Tensor =>
     x.dot(x, { batch: [[batch], [batch]], contract: [contract, contract] });
   const b = product(gradients, [0, 1], 2);
-  const size = total(uses.map(({ tap }) => tap.gradients.square().sum()));
+  // In the shape of the gradients' sums, so that one pass over the gradients makes both.
+  const size = total(uses.map(({ tap, result }) => sumPositions(tap.gradients.square(), result, 2))).sum();
   const trace = gradients.square().sum();
   return {
     a: product(inputs, [0], 1).div(examples),

@@ -6,7 +6,7 @@ import { variableIndex } from "../view";
 import { batchIntoContraction, narrowContraction, unwindowContraction } from "./rewrites/contraction";
 import { productsOfPairs, sumOfSquaredProducts } from "./rewrites/outer-product";
 import { mergeReductions, reducePermuted } from "./rewrites/reduction";
-import { gramOfWindows } from "./rewrites/window-gram";
+import { gramOfWindows, sumOfWindows } from "./rewrites/window-gram";
 import type { CompileTarget } from "./target";
 
 /**
@@ -34,6 +34,7 @@ const rewrites: readonly Rewrite[] = [
   sumOfSquaredProducts,
   productsOfPairs,
   gramOfWindows,
+  sumOfWindows,
   batchIntoContraction,
   mergeReductions,
   unwindowContraction,

@@ -53,15 +53,15 @@ export const gramOfWindows: Rewrite = (node) => {
     return undefined;
   const [operand] = node.inputs as [Tensor];
   const params = node.params as DotParams;
-  const found = windowsOf(operand, params);
+  const found = windowsOf(operand, params.contract[0]);
   if (found === undefined) return undefined;
   const plan = planOf(found, operand, params);
   if (plan === undefined || !isWorthwhile(plan, node)) return undefined;
   return mirrored(assemble(plan, []), plan, operand, params).reshape(node.shape);
 };
 
-/** The nearest tensors behind the operand's movements of which it is windows, and of these the last. */
-function windowsOf(operand: Tensor, { contract }: DotParams): Windows | undefined {
+/** The last tensor behind the operand's movements of which it is windows that slide along summed axes. */
+function windowsOf(operand: Tensor, summed: readonly number[]): Windows | undefined {
   let [base, at] = [
     operand,
     operand.shape.map((extent, axis) => variableIndex(`axis${axis}`, 0, Math.max(0, extent - 1))) as Index[],
@@ -77,7 +77,7 @@ function windowsOf(operand: Tensor, { contract }: DotParams): Windows | undefine
     if (open.length > 0 && movement.fill(base.params) !== 0) return found;
     [base, at] = [input, [...moved.coordinates]];
     guards.push(...open);
-    found = matchWindows(operand, base, at, guards, contract[0]) ?? found;
+    found = matchWindows(operand, base, at, guards, summed) ?? found;
   }
 }
 
@@ -86,7 +86,7 @@ function matchWindows(
   base: Tensor,
   at: readonly Index[],
   guards: readonly Guard[],
-  contracted: readonly number[],
+  summed: readonly number[],
 ): Windows | undefined {
   const windows: WindowAxis[] = [];
   const plain: { base: number; axis: number }[] = [];
@@ -103,8 +103,8 @@ function matchWindows(
       if (index.constant !== 0 || operand.shape[first] !== extent) return undefined;
       plain.push({ base: axis, axis: first });
     } else {
-      const [position, tap] = contracted.includes(first) ? [first, second] : [second, first];
-      if (!contracted.includes(position) || contracted.includes(tap)) return undefined;
+      const [position, tap] = summed.includes(first) ? [first, second] : [second, first];
+      if (!summed.includes(position) || summed.includes(tap)) return undefined;
       const [positions, taps] = [operand.shape[position], operand.shape[tap]] as [number, number];
       windows.push({ base: axis, position, tap, offset: index.constant, extent, taps, positions });
     }
@@ -149,12 +149,18 @@ function planOf({ base, windows, plain }: Windows, operand: Tensor, params: DotP
     if (high <= low || low - start !== end - high || low === start) return undefined;
     axes.push({ ...own, start, border: low - start, interior: high - low, nearest: index === 0 ? 0 : 1 - taps });
   }
+  return { axes, base: labelled({ base, windows, plain }, (axis) => labelOf(axis, operand, params)) };
+}
+
+/** The tensor behind windows, the axes that windows slide over as `element` and their number, others named by the operand's. */
+function labelled({ base, windows, plain }: Windows, name: (axis: number) => string): Labelled {
   const labels = base.shape.flatMap((extent, axis) => {
     const window = windows.findIndex((own) => own.base === axis);
     if (window >= 0) return [`element${window}`];
-    return extent > 1 ? [labelOf(plain.find((own) => own.base === axis)?.axis as number, operand, params)] : [];
+    return extent > 1 ? [name(plain.find((own) => own.base === axis)?.axis as number)] : [];
   });
-  return { axes, base: { tensor: base.reshape(base.shape.filter((extent) => extent > 1)), labels } };
+  const kept = base.shape.filter((extent, axis) => extent > 1 || windows.some((own) => own.base === axis));
+  return { tensor: base.reshape(kept), labels };
 }
 
 /** The name of an axis of the operand that is no window's. */
@@ -204,6 +210,13 @@ function padded(x: Labelled, label: string, low: number, high: number): Labelled
   return { ...x, tensor: x.tensor.pad(x.tensor.shape.map((_, own) => (own === axis ? [low, high] : [0, 0]))) };
 }
 
+/** Elements `start` up to `end` of an axis, zeros where there are none. */
+function reaching(x: Labelled, label: string, start: number, end: number): Labelled {
+  const extent = x.tensor.shape[axisOf(x, label)] as number;
+  const inside = cut(x, label, Math.max(0, start), Math.min(extent, end));
+  return padded(inside, label, Math.max(0, -start), Math.max(0, end - extent));
+}
+
 /** Windows over an axis, which keeps its label, with the taps behind it. */
 function slid(
   x: Labelled,
@@ -237,13 +250,11 @@ function products({ axes, base }: Plan, regions: readonly Region[]): Labelled {
   let right: Labelled = { ...base, labels: base.labels.map((label) => label.replace("channel", "partner")) };
   for (const [index, axis] of axes.entries()) {
     const label = `element${index}`;
-    const { start, border, interior, extent, taps, nearest } = axis;
+    const { start, border, interior, taps, nearest } = axis;
     const end = start + 2 * border + interior;
     const which = regions[index] as Region;
     left = region(cut(left, label, start, end), index, axis, which);
-    const [first, last] = [start + nearest, end + taps - 1];
-    const inside = cut(right, label, Math.max(0, first), Math.min(extent, last));
-    const whole = padded(inside, label, Math.max(0, -first), Math.max(0, last - extent));
+    const whole = reaching(right, label, start + nearest, end + taps - 1);
     const shifted = slid(whole, label, { windows: end - start, taps: shiftsOf(axis), stride: 1 }, `shift${index}`);
     right = region(shifted, index, axis, which);
   }
@@ -333,5 +344,37 @@ function mirrored(upper: Labelled, { axes }: Plan, operand: Tensor, params: DotP
   const isAbove = place(leading.length).lessEqual(place(leading.length + rows.length));
   return isAbove.where(matrix, arranged(...leading, ...columns, ...rows));
 }
+
+/**
+ * Sums of windows over their positions, tap by tap: first over axes along which no window slides, then over one axis of
+ * windows after the other, so that elements are not read once for each of the taps in all directions.
+ */
+export const sumOfWindows: Rewrite = (node) => {
+  const reduction = loweringOf(node, "reduction");
+  if (reduction?.combine !== "sum" || !isFloat(node.dtype)) return undefined;
+  const operand = node.inputs[0] as Tensor;
+  const summed = reduction.axes(node.params);
+  const found = windowsOf(operand, summed);
+  if (found === undefined || found.windows.some(({ taps, positions }) => taps >= positions)) return undefined;
+  const { windows } = found;
+  let x = labelled(found, (axis) => `${summed.includes(axis) ? "summed" : "kept"}${axis}`);
+  const apart = x.labels.filter((label) => label.startsWith("summed"));
+  if (windows.length + Number(apart.length > 0) < 2) return undefined;
+  if (apart.length > 0) x = summedOver(x, apart);
+  for (const [index, { offset, taps, positions, tap }] of windows.entries()) {
+    const label = `element${index}`;
+    const whole = reaching(x, label, offset, positions + taps - 1 + offset);
+    x = summedOver(slid(whole, label, { windows: positions, taps, stride: 1 }, `kept${tap}`), [label]);
+  }
+  const order = [...x.labels.keys()].sort((p, q) => axisNumber(x.labels[p]) - axisNumber(x.labels[q]));
+  return x.tensor.permute(order).reshape(node.shape);
+};
+
+const axisNumber = (label: string | undefined): number => Number(label?.slice("kept".length));
+
+const summedOver = (x: Labelled, labels: readonly string[]): Labelled => ({
+  tensor: x.tensor.sum({ axis: labels.map((label) => axisOf(x, label)) }),
+  labels: x.labels.filter((label) => !labels.includes(label)),
+});
 
 const byNumber = (a: string, b: string): number => Number(a.slice("batch".length)) - Number(b.slice("batch".length));
