@@ -3,8 +3,11 @@
 //   node --import ./scripts/run-sources.mjs packages/curvature/bench/cost.bench.ts [batch] [runs] [nets] [--write]
 //
 // Every program computes the gradient and one quantity from one graph; its time is divided by that of the usual loss and
-// gradient, which run in turn with it. `nets` are names joined with commas: mlp, 2c2d, 3c3d, resnet20, vit. With --write the
-// table goes into docs/curvature/cost.md, where BackPACK's figures stand beside it.
+// gradient, which run in turn with it. Operations and memory are those of the plan, so they are exact and the same on every
+// run. `nets` are names joined with commas: mlp, 2c2d, 3c3d, resnet20, vit. With --write their tables go into
+// docs/curvature/cost.md, where BackPACK's figures stand beside them; those of other nets stay as they are.
+//
+// On a software adapter, times are those of the process on all processors, in which other processes do not count.
 import { readFileSync, writeFileSync } from "node:fs";
 import { valueAndGrad } from "@thalweg/autograd";
 import {
@@ -164,33 +167,42 @@ function quantitiesOf(model: nn.Layer, params: object, examples: Examples) {
     variance: (p: object, own: Examples): unknown => pick(statistics(p, own), ["mean", "variance"]),
     "all of these": (p: object, own: Examples): unknown =>
       pick(statistics(p, own), ["mean", "squaredNorm", "secondMoment", "variance"]),
+    "K-FAC reduce (empirical)": factors({ flavour: "reduce", fisher: "empirical" }),
     "K-FAC reduce (1 draw)": factors({ flavour: "reduce", fisher: "mc" }),
-    "K-FAC expand (1 draw)": factors({ flavour: "expand", fisher: "mc" }),
     "K-FAC expand (empirical)": factors({ flavour: "expand", fisher: "empirical" }),
+    "K-FAC expand (1 draw)": factors({ flavour: "expand", fisher: "mc" }),
   };
 }
 
 const pick = <T, K extends keyof T>(from: T, names: readonly K[]): Partial<T> =>
   Object.fromEntries(names.map((name) => [name, from[name]])) as unknown as Partial<T>;
 
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] as number;
+type Measured = Program<[object, Examples], unknown>;
 
-async function time(
-  program: Program<[object, Examples], unknown>,
-  params: object,
-  examples: Examples,
-): Promise<number> {
-  const start = performance.now();
-  const leaves = treeLeaves<Tensor>(program(params, examples));
-  await (leaves.at(-1) as Tensor).data();
-  return performance.now() - start;
+/** Milliseconds since some moment: of the machine, or of the process where it computes itself. */
+function clock(): number {
+  if (!device.adapter.isSoftware) return performance.now();
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
-const lines: string[] = [];
-for (const name of chosen) {
-  const net = nets[name];
-  if (net === undefined) throw new TypeError(`There is no net "${name}". Known: ${Object.keys(nets).join(", ")}.`);
-  const { model, shape } = net;
+async function time(program: Measured, params: object, examples: Examples): Promise<number> {
+  const start = clock();
+  const leaves = treeLeaves<Tensor>(program(params, examples));
+  await (leaves.at(-1) as Tensor).data();
+  const elapsed = clock() - start;
+  for (const leaf of leaves) leaf.dispose();
+  return elapsed;
+}
+
+/** What a call costs by its plan. */
+function planned(program: Measured) {
+  const { kernels, dispatches, bytesPeak } = program.statistics();
+  return { operations: kernels.reduce((sum, { flops, runs: times }) => sum + flops * times, 0), dispatches, bytesPeak };
+}
+
+/** The lines of a net's table. */
+async function measure(name: string, model: nn.Layer, shape: readonly number[]): Promise<string[]> {
   const params = model.init(key(0), { shape: [batch, ...shape] });
   const examples: Examples = {
     inputs: uniform(key(1), [batch, ...shape]),
@@ -199,32 +211,57 @@ for (const name of chosen) {
   await evaluate([...treeLeaves<Tensor>(params), examples.inputs]);
   const gradient = (p: object, own: Examples) =>
     valueAndGrad((at: object) => crossEntropy.value(model.apply(at, own.inputs), own.targets).mean())(p);
-  const plain = compile(gradient) as Program<[object, Examples], unknown>;
+  const plain = compile(gradient) as Measured;
   await time(plain, params, examples);
-  const bytes = plain.statistics().bytesPeak;
-  for (const [quantity, of] of Object.entries(quantitiesOf(model, params, examples))) {
-    const both = compile(of) as typeof plain;
-    await time(both, params, examples);
-    const ratios: number[] = [];
-    for (let run = 0; run < runs; run++) {
-      const alone = await time(plain, params, examples);
-      ratios.push((await time(both, params, examples)) / alone);
-    }
-    const theirs = published[name]?.[quantity];
-    const memory = both.statistics().bytesPeak / bytes;
-    const line = `| ${name} | ${quantity} | ${median(ratios).toFixed(2)} | ${memory.toFixed(2)} | ${theirs ?? ""} |`;
+  const usual = planned(plain);
+  const lines: string[] = [];
+  const say = (line: string) => {
     console.log(line);
     lines.push(line);
+  };
+  const [gflop, mebibytes] = [(usual.operations / 1e9).toFixed(2), (usual.bytesPeak / 2 ** 20).toFixed(1)];
+  say(
+    `**${name}**, batch ${batch}: the gradient alone takes ${gflop} GFLOP, ${mebibytes} MiB, ${usual.dispatches} dispatches.`,
+  );
+  say(`${device.adapter.description}, shortest of ${runs} runs.`);
+  say("");
+  say("| beside the gradient | time | operations | memory | dispatches | BackPACK, time |");
+  say("| --- | --- | --- | --- | --- | --- |");
+  for (const [quantity, of] of Object.entries(quantitiesOf(model, params, examples))) {
+    const both = compile(of) as Measured;
+    await time(both, params, examples);
+    const times: { alone: number; together: number }[] = [];
+    for (let run = 0; run < runs; run++) {
+      times.push({ alone: await time(plain, params, examples), together: await time(both, params, examples) });
+    }
+    const shortest = (of: "alone" | "together") => Math.min(...times.map((own) => own[of]));
+    const { operations, dispatches, bytesPeak } = planned(both);
+    const ratios = [
+      shortest("together") / shortest("alone"),
+      operations / usual.operations,
+      bytesPeak / usual.bytesPeak,
+    ].map((ratio) => ratio.toFixed(2));
+    say(`| ${[quantity, ...ratios, dispatches, published[name]?.[quantity] ?? ""].join(" | ")} |`);
     both.dispose();
   }
   plain.dispose();
+  return lines;
 }
 
-if (process.argv.includes("--write")) {
+/** Puts the lines of a net between its marks in the document. */
+function write(name: string, lines: readonly string[]): void {
   const path = new URL("../../../docs/curvature/cost.md", import.meta.url);
-  const head = `Batch ${batch}, ${device.adapter.description}, median of ${runs}.\n\n| net | beside the gradient | time | memory | BackPACK, time |\n| --- | --- | --- | --- | --- |`;
   const text = readFileSync(path, "utf8");
-  const [start, end] = ["<!-- cost -->", "<!-- /cost -->"].map((mark) => text.indexOf(mark)) as [number, number];
-  writeFileSync(path, `${text.slice(0, start)}<!-- cost -->\n\n${head}\n${lines.join("\n")}\n\n${text.slice(end)}`);
+  const marks = [`<!-- cost ${name} -->`, `<!-- /cost ${name} -->`];
+  const [start, end] = marks.map((mark) => text.indexOf(mark)) as [number, number];
+  if (start < 0 || end < start) throw new TypeError(`${path.pathname} has no ${marks.join(" … ")} to write between.`);
+  writeFileSync(path, `${text.slice(0, start)}${marks[0]}\n\n${lines.join("\n")}\n\n${text.slice(end)}`);
+}
+
+for (const name of chosen) {
+  const net = nets[name];
+  if (net === undefined) throw new TypeError(`There is no net "${name}". Known: ${Object.keys(nets).join(", ")}.`);
+  const lines = await measure(name, net.model, net.shape);
+  if (process.argv.includes("--write")) write(name, lines);
 }
 process.exit(0);

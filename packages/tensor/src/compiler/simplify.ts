@@ -6,7 +6,7 @@ import { variableIndex } from "../view";
 import { batchIntoContraction, narrowContraction, unwindowContraction } from "./rewrites/contraction";
 import { productsOfPairs, sumOfSquaredProducts } from "./rewrites/outer-product";
 import { mergeReductions, reducePermuted } from "./rewrites/reduction";
-import { gramOfWindows, sumOfWindows } from "./rewrites/window-gram";
+import { gramOfWindows, sumOfWindows } from "./rewrites/windows";
 import type { CompileTarget } from "./target";
 
 /**

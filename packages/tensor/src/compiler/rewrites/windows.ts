@@ -1,13 +1,15 @@
 /**
- * Gram matrices of sliding windows, which is what the input factor of a convolution is: the products of all pairs of taps,
- * summed over the positions of the window.
+ * Rewrites of sums over sliding windows of stride 1, seen through whatever movements make them.
  *
- * With stride 1, taps k and l of the window at y read x[u] and x[u + l - k] with u = y + k: a product depends on the
- * distance of the taps alone, but for the ends of the axis, where the window of one tap reaches and that of another does not.
- * So the positions fall into the *interior*, which all taps see, and a *border* of few positions. Each is one contraction of
- * x with its own shifts, by distance; what a pair of taps needs of the border is added to what it shares with other pairs.
- * For windows of 3 x 3 these are 15 shifts (the other 10 are mirror images) in place of 81 pairs of taps, or of the 41 that a
- * triangle has, and nothing is subtracted, so nothing cancels.
+ * **Gram matrices of windows**, which is what the input factor of a convolution is: the products of all pairs of taps, summed
+ * over the positions of the window. Taps k and l of the window at y read x[u] and x[u + l - k] with u = y + k: a product
+ * depends on the distance of the taps alone, but for the ends of the axis, where the window of one tap reaches and that of
+ * another does not. So the elements fall into the *interior*, which all taps see, and a *border* of few. Each is one
+ * contraction of x with its own shifts, by distance; what a pair of taps needs of the border is added to what it shares with
+ * other pairs. For windows of 3 x 3 these are 15 shifts (the other 10 are mirror images) in place of 81 pairs of taps, or
+ * of the 41 that a triangle has, and nothing is subtracted, so nothing cancels.
+ *
+ * **Sums of windows**, tap by tap: see {@link sumOfWindows}.
  */
 import { isFloat } from "../../dtype";
 import { isProductWithItself } from "../../kernels/contraction/operands";
