@@ -28,6 +28,7 @@ const problem: ContractionProblem = {
   b: { contracted: false, free: true },
   gathers: false,
   epilogue: true,
+  isSymmetric: false,
 };
 
 const keyOf = (own: object) => classKey({ name: "contraction", version: 1 }, own);
@@ -39,12 +40,15 @@ describe("classes of problems", () => {
     expect(keyOf({ ...problem, depth: 512 })).toBe(keyOf(problem));
   });
 
-  it.each([{ dtype: "f16" }, { epilogue: false }, { gathers: true }, { a: { contracted: false, free: true } }])(
-    "tell %j apart",
-    (change) => {
-      expect(keyOf({ ...problem, ...change })).not.toBe(keyOf(problem));
-    },
-  );
+  it.each([
+    { dtype: "f16" },
+    { epilogue: false },
+    { gathers: true },
+    { isSymmetric: true },
+    { a: { contracted: false, free: true } },
+  ])("tell %j apart", (change) => {
+    expect(keyOf({ ...problem, ...change })).not.toBe(keyOf(problem));
+  });
 
   it("do not depend on the order of fields, and name family and version", () => {
     const reversed = Object.fromEntries(Object.entries(problem).reverse());
