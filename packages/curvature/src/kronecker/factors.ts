@@ -75,8 +75,10 @@ function kroneckerFactors(block: KroneckerBlock, collected: Collected, options: 
   const { layout, flavour } = block;
   const uses = usesOf(block, collected);
   const counts = countsOf(block, collected);
+  // With one position per example the flavours are one, and nothing has to be summed before.
+  const isAlone = block.positions === 1 && collected.mask === undefined;
   const parts =
-    flavour === "expand"
+    flavour === "expand" || isAlone
       ? { a: expandA(block, uses, counts, collected), b: expandB(uses, collected) }
       : reduceFactors(block, uses, counts, collected, options);
   const b = options.forwardOnly ? identityRows(layout.groups, layout.outs) : parts.b;
