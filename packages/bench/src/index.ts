@@ -51,7 +51,6 @@ export {
   formatCount,
   formatMetric,
   formatMisses,
-  formatQuartiles,
   formatSeconds,
   formatTarget,
 } from "./report/format";

@@ -109,6 +109,8 @@ export async function trainSegment(options: SegmentOptions): Promise<Segment> {
     const end = Math.min(step + chunk, until);
     for (; step < end; step++) state = programs.train(state, data, stepKeys, step);
     const reading = observe(programs, state, first, end);
+    // Where the reading before it fails, this one fails too, and nobody waits for it any more.
+    reading.catch(() => undefined);
     if (pending !== undefined) await receive(pending);
     pending = reading;
   }

@@ -59,6 +59,9 @@ export interface BindingRange {
 /** Bytes between the numbers of iterations: a multiple of what every device allows as a dynamic offset. */
 export const iterationStride = 256;
 
+/** Between a failed read and the news that its device is lost; in Chromium both come in one task or the next. */
+const lossNoticeMs = 200;
+
 /** What a {@link Device} is made of; see {@link requestDevice}. */
 interface DeviceParts {
   readonly device: GPUDevice;
@@ -306,6 +309,7 @@ export class Device {
       result = await this.#readback.read(buffer, byteOffset, bytes);
     } catch (error) {
       await this.#throwErrors();
+      await this.#lossIfAny();
       throw error instanceof ThalwegError
         ? error
         : new ThalwegError("internal", `read: ${bytes} bytes of "${buffer.label}" could not be mapped.`, {
@@ -361,6 +365,12 @@ export class Device {
     // A text that does not compile and memory that is not there make every later command invalid, and are heard of later.
     const cause = errors.find(({ code }) => code !== "validation") ?? errors[0];
     if (cause !== undefined) throw cause;
+  }
+
+  /** Throws the loss of the device if one is under way: browsers fail reads of a lost device before they say that it is lost. */
+  async #lossIfAny(): Promise<void> {
+    await Promise.race([this.gpu.lost, new Promise((resolve) => setTimeout(resolve, lossNoticeMs))]);
+    this.#assertUsable();
   }
 
   #checkRange(operation: string, buffer: GPUBuffer, byteOffset: number, bytes: number): void {
