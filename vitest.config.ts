@@ -31,6 +31,19 @@ export default defineConfig({
         extends: true,
         test: { name: "demo-unit", root: `${import.meta.dirname}/apps/demo`, include: ["src/**/*.test.ts"], exclude },
       },
+      {
+        extends: true,
+        test: {
+          name: "demo",
+          root: `${import.meta.dirname}/apps/demo`,
+          include: ["test/*.e2e.test.ts"],
+          globalSetup: ["test/served-build.ts"],
+          // All of them train on one software GPU, which shares this machine's processors.
+          fileParallelism: false,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+        },
+      },
       // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
       { extends: true, test: { name: "packaging", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
     ],
