@@ -40,7 +40,7 @@ export function chartSvg(model: ChartModel, theme: Theme): string {
       : `<line x1="${plot.left}" x2="${plot.right}" y1="${round(y(model.target))}" y2="${round(y(model.target))}" stroke="${theme.text}" stroke-dasharray="5 4"/>` +
         text(
           `target ${formatTick(model.target, model.metric)}`,
-          `x="${plot.right}" y="${round(y(model.target) - 6)}" text-anchor="end" fill="${theme.text}"`,
+          `x="${plot.left + 6}" y="${round(y(model.target) - 6)}" fill="${theme.text}"`,
         );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" width="${width}" height="${total}" font-family="${escapeXml(fontFamily)}" font-size="12" role="img">`,

@@ -3,9 +3,10 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useSignal } from "@preact/signals";
 import type { Theme } from "@thalweg/bench";
-import { ChartMenu } from "./chart-menu";
 import { type ChartLine, type ChartModel, colorOf, dashOf, strokeOf } from "./chart-model";
+import { chartSvg } from "./chart-svg";
 import { formatTick } from "./format-tick";
+import { PictureMenu } from "./picture-menu";
 
 /** Milliseconds between two drawings while data arrive. */
 const drawMs = 250;
@@ -56,7 +57,12 @@ export function Chart({ model, theme }: { readonly model: ChartModel; readonly t
       <span class="hovered" aria-hidden="true">
         {hovered.value}
       </span>
-      <ChartMenu model={model} />
+      <PictureMenu
+        title={`the chart “${model.title}”`}
+        name={`thalweg-${model.id}`}
+        disabled={model.lines.length === 0}
+        draw={(own) => chartSvg(model, own)}
+      />
       <div class="plot" ref={host} role="img" aria-label={describe(model)} />
       <ChartData model={model} />
     </figure>
@@ -158,7 +164,8 @@ class DrawnPlot {
       grid: { stroke: theme.grid, width: 1 },
       ticks: { show: false },
     };
-    const { metric } = this.#model;
+    const { metric, abscissa } = this.#model;
+    const unit = abscissa === "seconds" ? " s" : "";
     return {
       ...this.#size(),
       legend: { show: false },
@@ -174,7 +181,7 @@ class DrawnPlot {
         y: { range: () => [...this.#model.yRange] },
       },
       axes: [
-        { ...axis, size: 34, values: (_, ticks) => ticks.map((tick) => formatTick(tick)) },
+        { ...axis, size: 34, values: (_, ticks) => ticks.map((tick) => formatTick(tick) + unit) },
         { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => formatTick(tick, metric)) },
       ],
       series: [
@@ -238,9 +245,10 @@ function drawTarget(plot: uPlot, { target, metric }: ChartModel, theme: Theme): 
   ctx.moveTo(bbox.left, y);
   ctx.lineTo(bbox.left + bbox.width, y);
   ctx.stroke();
-  ctx.textAlign = "right";
+  // On the left, where no curve is near its end.
+  ctx.textAlign = "left";
   ctx.textBaseline = "bottom";
   ctx.font = `${12 * scale}px ${getComputedStyle(plot.root).fontFamily}`;
-  ctx.fillText(`target ${formatTick(target, metric)}`, bbox.left + bbox.width - 4 * scale, y - 3 * scale);
+  ctx.fillText(`target ${formatTick(target, metric)}`, bbox.left + 4 * scale, y - 3 * scale);
   ctx.restore();
 }

@@ -23,18 +23,7 @@ export function Controls() {
   return (
     <section class="panel controls" aria-label="Controls of the race">
       <div class="buttons">
-        <button type="submit" form="race-form" class="primary" disabled={active || catalogue.value === undefined}>
-          {hasResults && !active ? "Start again" : "Start the race"}
-        </button>
-        {phase.value === "paused" ? (
-          <button type="button" onClick={resumeRace}>
-            Go on
-          </button>
-        ) : (
-          <button type="button" disabled={phase.value !== "running"} onClick={pauseRace}>
-            Pause
-          </button>
-        )}
+        <MainButton />
         <button type="button" disabled={!active} onClick={stopRace}>
           Stop
         </button>
@@ -61,6 +50,30 @@ export function Controls() {
   );
 }
 
+/** One button for starting, pausing and going on: whoever has pressed it by keyboard keeps it under the fingers. */
+function MainButton() {
+  const active = isActive.value;
+  const paused = phase.value === "paused";
+  const label = active ? (paused ? "Go on" : "Pause") : phase.value === "idle" ? "Start the race" : "Start again";
+  return (
+    <button
+      type={active ? "button" : "submit"}
+      form="race-form"
+      class="primary"
+      disabled={catalogue.value === undefined}
+      onClick={(event) => {
+        if (!active) return;
+        // The same click must not send the form once the button is one for starting again.
+        event.preventDefault();
+        if (paused) resumeRace();
+        else pauseRace();
+      }}
+    >
+      {label}
+    </button>
+  );
+}
+
 /** Changes seldom enough to be read out. */
 function describeState(done: number, total: number): string {
   const file = loading.value;
@@ -80,7 +93,9 @@ function describeState(done: number, total: number): string {
         : `${state}: run ${Math.min(done + 1, total)} of ${total}, ${run.optimizer} with seed ${run.seed}`;
     }
     case "finished":
-      return `Finished: ${reachedOf()} of ${total} runs reached the target.`;
+      return request.value?.target === undefined
+        ? `Finished: ${done} of ${total} runs have a record.`
+        : `Finished: ${reachedOf()} of ${total} runs reached the target.`;
     case "stopped":
       return `Stopped: ${done} of ${total} runs have a record.`;
     case "failed":

@@ -1,7 +1,8 @@
 import { useSignal } from "@preact/signals";
 import type { HyperparameterValue } from "@thalweg/bench";
 import type { HyperparameterSpec } from "@thalweg/optim";
-import { useContext, useId } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useContext, useId, useRef } from "preact/hooks";
 import type { OptimizerEntry } from "../worker/protocol";
 import { Field, FieldsLocked } from "./field";
 import { complaint, spokenName } from "./hyperparameters";
@@ -16,6 +17,7 @@ interface EntrantListProps {
 /** Who races. */
 export function EntrantList({ entrants, optimizers, onChange }: EntrantListProps) {
   const locked = useContext(FieldsLocked);
+  const picker = useRef<HTMLElement>(null);
   return (
     <section class="entrants" aria-labelledby="entrants-title">
       <h2 id="entrants-title">Optimizers</h2>
@@ -29,13 +31,18 @@ export function EntrantList({ entrants, optimizers, onChange }: EntrantListProps
               canRemove={entrants.length > 1}
               onChange={(next) => onChange(entrants.with(index, next))}
               onCopy={() => onChange(entrants.toSpliced(index + 1, 0, entrant))}
-              onRemove={() => onChange(entrants.toSpliced(index, 1))}
+              onRemove={() => {
+                onChange(entrants.toSpliced(index, 1));
+                // The button that had the focus is gone with its entrant.
+                picker.current?.focus();
+              }}
             />
           </li>
         ))}
       </ul>
       {optimizers !== undefined && !locked && (
         <OptimizerPicker
+          summary={picker}
           optimizers={optimizers}
           onPick={(optimizer) => onChange([...entrants, { optimizer, hyperparameters: {} }])}
         />
@@ -176,12 +183,13 @@ function HyperparameterField({ name, owner, spec, value, onValue }: Hyperparamet
 }
 
 interface OptimizerPickerProps {
+  readonly summary: RefObject<HTMLElement | null>;
   readonly optimizers: readonly OptimizerEntry[];
   readonly onPick: (name: string) => void;
 }
 
 /** All optimizers of the registry, found by any part of their names, titles, papers and years. */
-function OptimizerPicker({ optimizers, onPick }: OptimizerPickerProps) {
+function OptimizerPicker({ summary, optimizers, onPick }: OptimizerPickerProps) {
   const search = useSignal("");
   const words = search.value.toLowerCase().split(/\s+/);
   const found = optimizers.filter(({ name, title, source, year, family }) => {
@@ -190,7 +198,7 @@ function OptimizerPicker({ optimizers, onPick }: OptimizerPickerProps) {
   });
   return (
     <details class="picker">
-      <summary>Add an optimizer</summary>
+      <summary ref={summary}>Add an optimizer</summary>
       <input
         type="search"
         aria-label="Search the optimizers"

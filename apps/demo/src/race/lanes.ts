@@ -28,11 +28,13 @@ export interface Lane {
   readonly optimizer: string;
   /** The hyperparameters that tell it from others: `learning rate 0.4`. */
   readonly detail: string;
-  /** Where its runs took place; empty for runs of this page. */
+  /** Whether its runs are those of this page. */
+  readonly isOwn: boolean;
+  /** Where its runs took place; empty where all lanes are of this page. */
   readonly environment: string;
   /** Number of its colour: one per optimizer and setting, wherever it ran. */
   readonly color: number;
-  /** Number of its pattern: 0 for this page, and one for each other environment. */
+  /** Number of its pattern: one for each environment, the first one solid. */
   readonly dash: number;
   readonly records: readonly RunRecord[];
   readonly live: LiveRun | undefined;
@@ -41,7 +43,10 @@ export interface Lane {
 /** What lanes are made of. */
 export interface LaneSources {
   readonly race: RaceIdentity;
+  /** The race of this page, or the one that is being set up: its entrants have the first colours, in their order. */
   readonly request: RaceRequest | undefined;
+  /** Whether that is the race that is shown, so that its entrants have lanes before they have runs. */
+  readonly isOwn: boolean;
   readonly own: readonly RunRecord[];
   readonly live: LiveRun | undefined;
   readonly imported: readonly RunRecord[];
@@ -53,45 +58,72 @@ export function raceOf({ workload, workloadVersion, split, target }: RunConfigur
   return { key: JSON.stringify([workload, workloadVersion, split, target]), workload, target };
 }
 
-/** Where a run took place, in a few words: `chrome 147, NVIDIA H200`. */
+/** Where a run took place: `chrome 147 on NVIDIA H200`. */
 export function environmentOf({ runtime, adapter }: RunEnvironment): string {
-  return `${runtime.replace(/^(\S+ \d+)\..*$/, "$1")}, ${adapter.description}`;
+  return `${shortRuntime(runtime)} on ${adapter.description}`;
+}
+
+/** `chrome 147`, for `chrome 147.0.7727.24`. */
+function shortRuntime(runtime: string): string {
+  return runtime.replace(/^(\S+ \d+)\..*$/, "$1");
+}
+
+/** A short name for each environment: the runtime's, where no other environment has the same. */
+function namesOf(environments: readonly RunEnvironment[]): ReadonlyMap<string, string> {
+  const full = new Map(environments.map((environment) => [environmentOf(environment), environment]));
+  const runtimes = [...full.values()].map(({ runtime }) => shortRuntime(runtime));
+  return new Map(
+    [...full].map(([name, { runtime }]) => {
+      const short = shortRuntime(runtime);
+      return [name, runtimes.filter((other) => other === short).length === 1 ? short : name];
+    }),
+  );
 }
 
 /** The lanes of a race: those of this page in the order in which they were entered, then those of other environments. */
-export function lanesOf({ race, request, own, live, imported, catalogue }: LaneSources): readonly Lane[] {
+export function lanesOf({ race, request, isOwn, own, live, imported, catalogue }: LaneSources): readonly Lane[] {
+  const others = imported.filter(({ header }) => raceOf(header.configuration).key === race.key);
+  const names = namesOf(others.map(({ header }) => header.environment));
+  const entered = enteredSettings(request, catalogue);
+  const colors = new Map([...new Set(entered.map(keyOf))].map((key, index) => [key, index]));
+  const patterns = new Map<string, number>();
   const lanes = new Map<string, Lane & { readonly records: RunRecord[] }>();
-  const colors = new Map<string, number>();
-  const environments: string[] = [];
-  const laneOf = (setting: Setting, environment: string) => {
+
+  const laneOf = (setting: Setting, environment: string | undefined) => {
     const settingKey = keyOf(setting);
     const key = JSON.stringify([environment, settingKey]);
     const known = lanes.get(key);
     if (known !== undefined) return known;
+    const place = environment ?? "";
     if (!colors.has(settingKey)) colors.set(settingKey, colors.size);
-    if (environment !== "" && !environments.includes(environment)) environments.push(environment);
+    if (!patterns.has(place)) patterns.set(place, patterns.size);
     const lane = {
       key,
       optimizer: setting.optimizer,
       detail: detailOf(setting, catalogue),
-      environment,
-      color: colors.get(settingKey) ?? 0,
-      dash: environments.indexOf(environment) + 1,
+      isOwn: environment === undefined,
+      environment: environment === undefined ? (names.size > 0 ? "this page" : "") : (names.get(environment) ?? ""),
+      // Both were set above.
+      color: colors.get(settingKey) as number,
+      dash: patterns.get(place) as number,
       records: [],
       live: undefined,
     };
     lanes.set(key, lane);
     return lane;
   };
-  for (const setting of enteredSettings(request, catalogue)) laneOf(setting, "");
-  for (const record of own) laneOf(record.header.configuration, "").records.push(record);
-  if (live !== undefined) {
-    const lane = laneOf(live.configuration, "");
-    lanes.set(lane.key, { ...lane, live });
+
+  if (isOwn) {
+    for (const setting of entered) laneOf(setting, undefined);
+    for (const record of own) laneOf(record.header.configuration, undefined).records.push(record);
+    if (live !== undefined) {
+      const lane = laneOf(live.configuration, undefined);
+      lanes.set(lane.key, { ...lane, live });
+    }
   }
-  for (const record of imported) {
+  for (const record of others) {
     const { configuration, environment } = record.header;
-    if (raceOf(configuration).key === race.key) laneOf(configuration, environmentOf(environment)).records.push(record);
+    laneOf(configuration, environmentOf(environment)).records.push(record);
   }
   return [...lanes.values()];
 }

@@ -4,7 +4,6 @@ import {
   formatCount,
   formatMetric,
   formatMisses,
-  formatQuartiles,
   formatSeconds,
   formatTarget,
   metricName,
@@ -12,6 +11,7 @@ import {
 } from "@thalweg/bench";
 import { labelOf } from "./chart-model";
 import { type Lane, measureOf, type RaceIdentity } from "./lanes";
+import { PictureMenu } from "./picture-menu";
 
 interface ResultsProps {
   readonly race: RaceIdentity;
@@ -32,15 +32,24 @@ export function Results({ race, lanes, seeds }: ResultsProps) {
   const { phase, metric } = measureOf(race);
   const { target } = race;
   const longest = longestTime(rows);
+  const drawn = recordsOfOneEnvironment(lanes);
   return (
     <section class="panel results" aria-labelledby="results-title">
-      <h2 id="results-title">
-        {target === null
-          ? `Best ${metricName(phase, metric)}`
-          : `Time to ${formatTarget(metric, target.value)} ${metricName(phase, metric)}`}
-      </h2>
+      <div class="panel-head">
+        <h2 id="results-title">
+          {target === null
+            ? `Best ${metricName(phase, metric)}`
+            : `Time to ${formatTarget(metric, target.value)} ${metricName(phase, metric)}`}
+        </h2>
+        <PictureMenu
+          title="the whole race"
+          name={`thalweg-${race.workload}`}
+          disabled={drawn.length === 0}
+          draw={async (theme) => (await import("./report-figure")).reportFigure(drawn, theme)}
+        />
+      </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
-      <section class="scroll" tabIndex={0} aria-labelledby="results-title">
+      <section class="scroll" tabIndex={0} aria-label="Table of times">
         <table>
           <thead>
             <tr>
@@ -84,14 +93,14 @@ export function Results({ race, lanes, seeds }: ResultsProps) {
                 {target !== null && (
                   <>
                     <td class="number">
-                      {result?.reached ?? 0} of {lane.environment === "" ? seeds : (result?.runs.length ?? 0)}
+                      {result?.reached ?? 0} of {lane.isOwn ? seeds : (result?.runs.length ?? 0)}
                       {result !== undefined && result.missed > 0 && <small class="miss">{formatMisses(result)}</small>}
                     </td>
                     <td class="strip-cell">
                       <Strip records={lane.records} result={result} longest={longest} />
                     </td>
-                    <td class="number">{quartileCell(result?.secondsToTarget, formatSeconds)}</td>
-                    <td class="number">{quartileCell(result?.stepsToTarget, formatCount)}</td>
+                    <QuartileCell values={result?.secondsToTarget} format={formatSeconds} />
+                    <QuartileCell values={result?.stepsToTarget} format={formatCount} />
                   </>
                 )}
                 <td class="number">{result === undefined ? "–" : formatMetric(metric, result.best.median)}</td>
@@ -174,6 +183,14 @@ function resultOf(records: readonly RunRecord[]): Contestant | undefined {
   return records.length === 0 ? undefined : aggregate(records)[0]?.contestants[0];
 }
 
+/** Medians over machines would mean nothing: the figure is of this page's runs, or of the first environment's. */
+function recordsOfOneEnvironment(lanes: readonly Lane[]): readonly RunRecord[] {
+  const [first] = lanes.filter(({ records }) => records.length > 0);
+  return lanes
+    .filter(({ isOwn, environment }) => isOwn === first?.isOwn && environment === first.environment)
+    .flatMap(({ records }) => records);
+}
+
 function longestTime(rows: readonly Row[]): number {
   const times = rows.flatMap(({ lane }) => lane.records.map(({ end }) => end?.timeToTarget?.seconds ?? 0));
   return Math.max(0, ...times);
@@ -191,8 +208,26 @@ function rank(rows: readonly Row[]): readonly Row[] {
   );
 }
 
-function quartileCell(values: Contestant["secondsToTarget"] | undefined, format: (value: number) => string): string {
-  return values == null ? "–" : formatQuartiles(values, format);
+interface QuartileCellProps {
+  readonly values: Contestant["secondsToTarget"] | undefined;
+  readonly format: (value: number) => string;
+}
+
+/** A median and, where there is more than one value to speak of, the quartiles. */
+function QuartileCell({ values, format }: QuartileCellProps) {
+  if (values == null) return <td class="number">–</td>;
+  const { lower, median, upper } = values;
+  return (
+    <td class="number">
+      {format(median)}
+      {lower !== upper && (
+        <span class="quartiles">
+          {" "}
+          ({format(lower)} – {format(upper)})
+        </span>
+      )}
+    </td>
+  );
 }
 
 /** The legend of all charts. */

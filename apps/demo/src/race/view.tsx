@@ -1,6 +1,6 @@
-import { useComputed, useSignal } from "@preact/signals";
+import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
 import { darkTheme, lightTheme, type RunRecord } from "@thalweg/bench";
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import { NoGpu } from "../help/no-gpu";
 import { scheme } from "../shell/theme";
 import "./race.css";
@@ -29,6 +29,8 @@ export function View() {
       clearTimeout(idle);
     };
   }, []);
+  const isNarrow = useNarrow();
+  const unfolded = useSignal(false);
   const chosen = useSignal<string | undefined>(undefined);
   const shown = useComputed(() => shownRace(chosen.value));
   const { race, races, lanes, dataset } = shown.value;
@@ -45,8 +47,17 @@ export function View() {
   return (
     <div class="race">
       <h1 class="visually-hidden">Race</h1>
-      <form id="race-form" class="panel side" onSubmit={start} aria-label="Settings of the race">
-        <SettingsPanel settings={settings.value} onChange={chooseSettings} />
+      <form id="race-form" class="panel" onSubmit={start} aria-label="Settings of the race">
+        <details
+          class="fold"
+          open={!isNarrow.value || unfolded.value}
+          onToggle={({ currentTarget }) => {
+            unfolded.value = currentTarget.open;
+          }}
+        >
+          <summary>Settings</summary>
+          <SettingsPanel settings={settings.value} onChange={chooseSettings} />
+        </details>
       </form>
       <div class="stage">
         {gpu.value.kind === "missing" ? <NoGpu reason={gpu.value.reason} /> : <Controls />}
@@ -83,6 +94,22 @@ export function View() {
       </div>
     </div>
   );
+}
+
+/** Whether the page is as narrow as a phone, where the settings are folded so that the charts are near. */
+function useNarrow(): ReadonlySignal<boolean> {
+  const narrow = useSignal(false);
+  useLayoutEffect(() => {
+    // The width at which race.css puts everything below one another.
+    const query = matchMedia("(max-width: 860px)");
+    const follow = () => {
+      narrow.value = query.matches;
+    };
+    follow();
+    query.addEventListener("change", follow);
+    return () => query.removeEventListener("change", follow);
+  }, []);
+  return narrow;
 }
 
 interface RaceChoiceProps {
@@ -129,9 +156,10 @@ function shownRace(chosen: string | undefined): ShownRace {
   const planned = request.value ?? (entry === undefined ? undefined : requestOf(settings.value, entry));
   const lanes = lanesOf({
     race,
-    request: isOwn ? planned : undefined,
-    own: isOwn ? own : [],
-    live: isOwn ? live : undefined,
+    request: planned,
+    isOwn,
+    own,
+    live,
     imported: imported.value,
     catalogue: catalogue.value,
   });

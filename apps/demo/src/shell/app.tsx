@@ -2,16 +2,13 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { followLocation, hashOf, route } from "./route";
-import { scheme, startTheme } from "./theme";
+import { scheme } from "./theme";
 import { ThemeSwitch } from "./theme-switch";
 import { type ViewEntry, views } from "./views";
 
 /** The page: a header with the navigation, and the view that the location names. */
 export function App() {
-  useEffect(() => {
-    startTheme();
-    followLocation();
-  }, []);
+  useEffect(followLocation, []);
   useSignalEffect(() => {
     // The browser's own bar takes the colour of the header.
     const bar = document.querySelector('meta[name="theme-color"]');

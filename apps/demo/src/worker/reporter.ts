@@ -71,6 +71,8 @@ export class Reporter {
     this.#settled = this.#settled.then(async () => {
       const stored = await this.#store.open(configuration);
       const text = new TextDecoder().decode(await stored.read());
+      // Nobody goes on from here, and the checkpoints of a large race would fill the memory.
+      await stored.replaceCheckpoint(new Uint8Array());
       this.#report({ type: "record", id, path, text });
     });
   }
