@@ -108,7 +108,7 @@ export {
   type SelectOptions,
   selectHyperparameters,
 } from "./laplace/select";
-export type { LaplaceStructure } from "./laplace/sums";
+export type { JointTensors, LaplaceStructure } from "./laplace/sums";
 export {
   type Restriction,
   restrict,

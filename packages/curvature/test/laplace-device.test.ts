@@ -77,10 +77,11 @@ it("the widest parameters are found, and a posterior of a single one is a number
 
 describe("choices after training", { timeout: 240_000 }, () => {
   it.each([
-    ["for each tensor", "diagonal", { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
-    ["for a scalar and the noise", "full", { logPriorPrecision: scalar(0), logNoise: scalar(0) }],
-  ] as const)("MacKay's fixed point is where the evidence has no slope, %s", async (_, structure, start) => {
-    const posterior = laplace(regression, params, data, { structure });
+    ["for each tensor", { structure: "diagonal" }, { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
+    ["for each joint layer", { bias: "joint" }, { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
+    ["for a scalar and the noise", { structure: "full" }, { logPriorPrecision: scalar(0), logNoise: scalar(0) }],
+  ] as const)("MacKay's fixed point is where the evidence has no slope, %s", async (_, options, start) => {
+    const posterior = laplace(regression, params, data, options);
     const found = await fixedPointHyperparameters(posterior, start, { steps: 1000, tolerance: 1e-5 });
     expect(found.isConverged).toBe(true);
     expect(found.effectiveParameters).toHaveLength(6);

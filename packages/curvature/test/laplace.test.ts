@@ -407,6 +407,52 @@ describe("batches", () => {
   });
 });
 
+describe("joint blocks", () => {
+  const joint = { structure: "kronecker", bias: "joint" } as const;
+  const whole = laplace(regression, params, data, joint);
+  const layers = [
+    ["W", "b"],
+    ["scale", "shift"],
+    ["V", "c"],
+  ];
+
+  it("have a δ for each layer, that of its weight", () => {
+    // Blocks know nothing of each other: the determinants of layers alone add up. Scale and shift have one each.
+    const logs = [0.3, -9, 0.5, 0.5, -0.4, 9];
+    const own = { logPriorPrecision: tensor(logs) };
+    const alone = layers.map((parameters, index) => {
+      const posterior = laplace(regression, params, data, { ...joint, parameters });
+      return posterior.evidence({ logPriorPrecision: scalar(logs[2 * index] as number) }).logDeterminantRatio;
+    });
+    const sum = alone.reduce((one, other) => one.add(other));
+    expectSame(whole.evidence(own).logDeterminantRatio, sum, 1e-7);
+    const scatter = Object.values(params).map((leaf, index) =>
+      leaf
+        .square()
+        .sum()
+        .mul(Math.exp(logs[2 * Math.floor(index / 2)] as number)),
+    );
+    expectSame(
+      whole.evidence(own).scatter,
+      scatter.reduce((one, other) => one.add(other)),
+      1e-7,
+    );
+    const slopes = grad((each: LaplaceHyperparameters) => whole.evidence(each).logEvidence)(own);
+    const [values] = numbers([slopes.logPriorPrecision]) as [number[]];
+    expect(values.map((value) => value === 0)).toEqual([false, true, false, false, false, true]);
+  });
+
+  it("say which tensors they join", () => {
+    expect(whole.joint).toEqual([
+      { weight: 0, bias: 1 },
+      { weight: 4, bias: 5 },
+    ]);
+    const fit = laplaceFit(regression, params, data, joint);
+    const tied = fit.tie({ logPriorPrecision: tensor([1, 2, 3, 4, 5, 6]) });
+    expect(numbers([tied.logPriorPrecision])).toEqual([[1, 1, 3, 4, 5, 5]]);
+  });
+});
+
 describe("ignored targets", () => {
   const model = (p: Params, x: Tensor): Tensor => x.dot(p.V as Tensor, { contract: [[x.rank - 1], [1]] }).tanh();
   const problem: CurvatureProblem<Params> = { loss: crossEntropy, model };

@@ -49,7 +49,7 @@ export interface EvidenceTrainingOptions<P, X> {
   readonly epochs?: number;
   /**
    * Hyperparameters at the start: one log precision, or one for each trained tensor; log σ for a regression. Default: δ = 1
-   * for each trained tensor (one δ where weight and bias are joint), and σ = 1 with {@link squaredError}.
+   * for each trained tensor, and σ = 1 with {@link squaredError}.
    */
   readonly start?: LaplaceHyperparameters;
   /** Epochs between two fits. Default 1. */
@@ -158,7 +158,7 @@ export async function trainWithEvidence<P, X>(options: EvidenceTrainingOptions<P
         lossesOf(at, batch)
           .mean()
           .div(terms)
-          .add(priorPenalty(at, hyperparameters, { examples, terms, temperature }));
+          .add(priorPenalty(at, fit.tie(hyperparameters), { examples, terms, temperature }));
       const [, gradients] = valueAndGrad(lossOf)(params);
       const [updates, next] = optimizer.update(gradients, memory, params);
       return { params: applyUpdates(params, updates), optimizer: next };
@@ -192,7 +192,7 @@ export async function trainWithEvidence<P, X>(options: EvidenceTrainingOptions<P
       .map((batch, index) => sumsOf(state.params, batch, keyOf(kind.key, epoch, index)))
       .reduce((one, other) => combine(one, other));
     const chosen = choose(state.params, sums, hyperparameters);
-    hyperparameters = chosen.hyperparameters;
+    hyperparameters = fit.tie(chosen.hyperparameters);
     const [value, gammas, condition] = await Promise.all([
       chosen.logEvidence.item(),
       chosen.effectiveParameters.data(),
@@ -284,11 +284,8 @@ async function countTerms<X>(
   throw new ArgumentError(`trainWithEvidence: all targets are ignoreIndex ${ignoreIndex}. Give some that are not.`);
 }
 
-const defaultStart = <P, X>(
-  { problem, posterior }: EvidenceTrainingOptions<P, X>,
-  tensors: number,
-): LaplaceHyperparameters => ({
-  logPriorPrecision: posterior?.bias === "joint" ? scalar(0) : zeros([tensors]),
+const defaultStart = <P, X>({ problem }: EvidenceTrainingOptions<P, X>, tensors: number): LaplaceHyperparameters => ({
+  logPriorPrecision: zeros([tensors]),
   ...(problem.loss === squaredError && { logNoise: scalar(0) }),
 });
 

@@ -85,6 +85,22 @@ describe("training with evidence", { timeout: 240_000 }, () => {
     expect(found.layers.map(({ name }) => name)).toEqual(["useful"]);
   });
 
+  it("weight and bias of a joint block have one δ", async () => {
+    const own = { w: normal(key(7), [6, 1]), b: normal(key(8), [1]) };
+    const found = await trainWithEvidence({
+      problem: { loss: squaredError, model: (p: typeof own, x: Tensor) => x.dot(p.w).add(p.b) },
+      params: own,
+      optimizer: sgd({ learningRate: 0 }),
+      batches: [batches[0] as (typeof batches)[0]],
+      epochs: 1,
+      posterior: { bias: "joint" },
+    });
+    const [weight, bias] = found.layers as [(typeof found.layers)[0], (typeof found.layers)[0]];
+    expect(weight.priorPrecision).not.toBe(1);
+    expect(bias.priorPrecision).toBe(weight.priorPrecision);
+    expect(await numbers(found.params)).toEqual(await numbers(own));
+  });
+
   it("one step is that of the mean loss with δ / N for weight decay", async () => {
     const learningRate = 0.1;
     const start = { logPriorPrecision: tensor([1, 2]), logNoise: scalar(-0.5) };

@@ -28,8 +28,15 @@ import { type Batch, batchSize, type CurvatureProblem, exampleLosses, exampleOut
 import { type Head, headOf } from "./head";
 import { countedTerms, ignoringTargets, type Marked, requireSeveralTerms } from "./ignored-targets";
 import { type HeadCovariance, type Prior, total } from "./precision";
-import { type LaplaceStructure, sumsOf } from "./sums";
-import { pick, restrict, type Uncertain, type UncertainParameters, uncertainTensors } from "./uncertain";
+import { type JointTensors, type LaplaceStructure, sumsOf } from "./sums";
+import {
+  pick,
+  restrict,
+  type Uncertain,
+  type UncertainParameters,
+  type UncertainTensor,
+  uncertainTensors,
+} from "./uncertain";
 
 export interface LaplaceOptions {
   /** Default `"kronecker"`. */
@@ -40,8 +47,8 @@ export interface LaplaceOptions {
    */
   readonly parameters?: UncertainParameters;
   /**
-   * Whether weight and bias of a layer share a Kronecker block, and so one prior precision, or have one each. Default
-   * `"separate"`.
+   * Whether weight and bias of a layer share a Kronecker block, and so the prior precision of the weight, or have one each.
+   * Default `"separate"`.
    */
   readonly bias?: "joint" | "separate";
   /** Which vectors stand for the Hessian of the loss. Default `"type2"`: exact, one vector for each output. */
@@ -107,6 +114,8 @@ export interface Laplace<P, X> {
   readonly data: { readonly loss: Tensor; readonly numbers: Tensor };
   /** Names of the uncertain tensors. */
   readonly uncertain: readonly string[];
+  /** Those that have one δ, that of the weight: positions in {@link uncertain}. */
+  readonly joint: readonly JointTensors[];
   /** What is to be known before the evidence is believed; empty if nothing. */
   readonly warnings: readonly string[];
   /** What is kept, of which parameters, and in how many bytes. Nothing is computed. */
@@ -171,6 +180,8 @@ export interface LaplaceFit<P, X> {
   /** Of one batch, at some parameters. @param key for random vectors. */
   sums(params: P, batch: Batch<X>, key?: Key): LaplaceSums;
   combine(parts: readonly LaplaceSums[]): LaplaceSums;
+  /** The hyperparameters with the δ of its weight for every bias of a joint block, whose own number plays no part. */
+  tie(hyperparameters: LaplaceHyperparameters): LaplaceHyperparameters;
   /** @throws UnsupportedError if an example has other outputs alone than in its batch. */
   check(params: P, batch: Batch<X>): Promise<void>;
   /** @param sums Of all batches, at the same parameters. */
@@ -274,6 +285,16 @@ export function laplaceFit<P, X>(
       ? sumsOf(at.problem, at.uncertain, batch, kind)
       : sumsOf(marked(at.problem).problem, at.uncertain, marked(at.problem).mark(batch), kind);
   const isCounted = ({ isCounted: own }: Marked<X>): Tensor => own;
+  const placeOf = (position: number): number => (tensors[position] as UncertainTensor).index;
+  const tie = (hyperparameters: LaplaceHyperparameters): LaplaceHyperparameters => {
+    const { logPriorPrecision: log } = hyperparameters;
+    if (log.rank === 0 || log.size !== shapes.length) return hyperparameters;
+    const tied = collected.joint.reduce((all, { weight, bias: own }) => {
+      const ofWeight = log.slice([placeOf(weight)], [placeOf(weight) + 1]).expand(log.shape);
+      return log.iotaLike(0).equal(placeOf(own)).where(ofWeight, all);
+    }, log);
+    return { ...hyperparameters, logPriorPrecision: tied };
+  };
 
   return {
     uncertain: names,
@@ -305,6 +326,7 @@ export function laplaceFit<P, X>(
       loss: total(parts.map((part) => part.loss)),
       curvature: collected.combine(parts.map(({ curvature }) => curvature)),
     }),
+    tie,
     check: (own, part) => requireIndependence(problem, own, part),
     posterior: posteriorOf,
   };
@@ -324,12 +346,7 @@ export function laplaceFit<P, X>(
       );
     };
     const priorOf = (hyperparameters: LaplaceHyperparameters): Prior => {
-      const { logPriorPrecision } = hyperparameters;
-      if (structure === "kronecker" && bias === "joint" && logPriorPrecision.rank > 0) {
-        throw new ArgumentError(
-          'laplace: weight and bias of a joint block have one prior precision. Give a scalar, or set bias: "separate".',
-        );
-      }
+      const { logPriorPrecision } = tie(hyperparameters);
       const all = priorLeaves(logPriorPrecision, shapes, structure === "kronecker");
       const isForSingleOnes = logPriorPrecision.rank > 0 && logPriorPrecision.size !== shapes.length;
       const log = tensors.map(({ index, elements }) => {
@@ -391,6 +408,7 @@ export function laplaceFit<P, X>(
       loss: problem.loss,
       data: { loss: sums.loss.mul(scale), numbers: numbers.mul(scale) },
       uncertain: names,
+      joint: collected.joint,
       warnings: [],
       squaredNorms: stack(leaves.map((leaf) => leaf.square().sum())),
       describe() {

@@ -50,6 +50,15 @@ export async function fixedPointHyperparameters<P, X>(
     throw new ArgumentError(`fixedPointHyperparameters: ${steps} steps. Give an integer of at least 1.`);
   }
   await posterior.realize();
+  /** For weight and bias of a joint block, both of them, the sum. */
+  const together = (values: Tensor): Tensor => {
+    const at = (position: number): Tensor => values.slice([position], [position + 1]);
+    return posterior.joint.reduce((all, { weight, bias }) => {
+      const place = all.iotaLike(0);
+      const sum = at(weight).add(at(bias)).expand(all.shape);
+      return place.equal(weight).or(place.equal(bias)).where(sum, all);
+    }, values);
+  };
   const update = compile((at: LaplaceHyperparameters) => {
     const gamma = posterior.effectiveParametersByTensor(at);
     const logDelta = (determined: Tensor, norm: Tensor): Tensor =>
@@ -57,7 +66,7 @@ export async function fixedPointHyperparameters<P, X>(
     const next =
       at.logPriorPrecision.rank === 0
         ? logDelta(gamma.sum(), posterior.squaredNorms.sum())
-        : withAt(at.logPriorPrecision, places, logDelta(gamma, posterior.squaredNorms));
+        : withAt(at.logPriorPrecision, places, logDelta(together(gamma), together(posterior.squaredNorms)));
     const { loss, numbers } = posterior.data;
     const noise =
       at.logNoise === undefined

@@ -32,6 +32,12 @@ export interface SumsOptions {
   readonly draws: number;
 }
 
+/** Positions of a weight and of the bias that has its δ. */
+export interface JointTensors {
+  readonly weight: number;
+  readonly bias: number;
+}
+
 /** Something of several batches as one: sums, or for roots rows below one another. */
 export interface Sums<X> {
   /** Of one batch. @param mask Which positions of an example count, as in `KroneckerOptions`. */
@@ -45,6 +51,8 @@ export interface Sums<X> {
   precision(sums: Tree<Tensor>): Precision;
   /** What is kept of which parameters, one line each. */
   describe(): string[];
+  /** Biases that share the block of a weight, and so its δ: positions among the uncertain tensors. */
+  readonly joint: readonly JointTensors[];
 }
 
 function added(parts: readonly Tree<Tensor>[]): Tree<Tensor> {
@@ -81,6 +89,7 @@ export function sumsOf<X>(
         combine: added,
         precision: (sums) => diagonalPrecision(sums as Tensor[]),
         describe: () => each("diagonal"),
+        joint: [],
       };
     case "full":
       return {
@@ -95,6 +104,7 @@ export function sumsOf<X>(
         combine: added,
         precision: (sums) => densePrecision(sums as Tensor, shapes),
         describe: () => each("part of one matrix, rows"),
+        joint: [],
       };
     case "functional":
       return {
@@ -109,6 +119,7 @@ export function sumsOf<X>(
           ),
         precision: (sums) => functionalPrecision(sums as Tensor[]),
         describe: () => each("functional, columns of the root"),
+        joint: [],
       };
     case "kronecker": {
       const shapeOnly = kroneckerCurvature(problem, uncertain, batch, { fisher, draws });
@@ -130,6 +141,11 @@ export function sumsOf<X>(
           );
         },
         describe: () => shapeOnly.report().split("\n"),
+        joint: shapeOnly.blocks.flatMap((block) =>
+          bias === "joint" && block.kind === "kronecker" && block.bias !== undefined
+            ? [{ weight: block.weight.index, bias: block.bias.index }]
+            : [],
+        ),
       };
     }
   }
