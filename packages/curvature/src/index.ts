@@ -15,12 +15,16 @@ export type { ClosestOptions } from "./kronecker/closest-factors";
 export {
   type BlockInverse,
   blockMatrix,
+  type CurvaturePower,
+  curvaturePowers,
   type DampingRule,
   dampingRules,
   type Eigenbasis,
   type FactoredInverse,
   fromBlockMatrix,
   type Inverses,
+  type InvertedBlock,
+  invertBlock,
   invertFactors,
   precondition,
 } from "./kronecker/damping";

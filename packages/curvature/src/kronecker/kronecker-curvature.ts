@@ -1,4 +1,5 @@
 /** Kronecker-factored curvature (K-FAC) of any model, found in the graph of its outputs. */
+import { jvp, vmap } from "@thalweg/autograd";
 import {
   ArgumentError,
   formatShape,
@@ -6,6 +7,7 @@ import {
   nearestName,
   placeholder,
   sizeOf,
+  stack,
   type Tensor,
   type TreePath,
   treeFlatten,
@@ -13,7 +15,7 @@ import {
   treeMap,
   treeUnflatten,
 } from "@thalweg/tensor";
-import { type Batch, batchSize, type CurvatureProblem, exampleOutputs } from "../problem";
+import { type Batch, batchSize, type CurvatureProblem, exampleOutputs, lossScale } from "../problem";
 import { type Block, type BlockOptions, blocksOf, type Flavour } from "./blocks";
 import { type ClosestOptions, closestFactors } from "./closest-factors";
 import type { Inverses } from "./damping";
@@ -21,7 +23,7 @@ import { correctEigenvalues, layerGradients } from "./eigenvalue-correction";
 import { type FactorOptions, type Factors, factorsOf } from "./factors";
 import { type Collected, type CollectOptions, collect, type Draws, type PositionMask } from "./statistics";
 import { usesOfParameters } from "./uses";
-import { type FisherKind, fisherKinds } from "./vectors";
+import { type FisherKind, fisherKinds, requireRandomness } from "./vectors";
 
 export interface KroneckerOptions<X = Tensor> {
   /**
@@ -58,12 +60,20 @@ export interface KroneckerCurvature<P, X> {
   evaluate(params: P, batch: Batch<X>, draws?: Draws): Evaluation<P>;
 }
 
-/** What one pass over a batch gives; only what is used is computed. */
+/** What one pass over a batch gives. Only what is read is computed, and only then the model is run. */
 export interface Evaluation<P> {
+  readonly blocks: readonly Block[];
   /** L. */
   readonly loss: Tensor;
+  /** The outputs of the batch, a row for each loss term: `[N, M, C]`. */
+  readonly outputs: Tensor;
   readonly gradients: P;
   readonly factors: Factors;
+  /**
+   * dᵢᵀ C dⱼ for trees like the parameters, `[k, k]`, C the exact Gauss-Newton matrix of the batch: what a quadratic model
+   * of the loss needs, without a backward pass.
+   */
+  forms(directions: readonly P[]): Tensor;
   /** Eigenbases with second moments of this batch in place of products of eigenvalues (EKFAC). */
   correct(bases: Inverses): Inverses;
   /**
@@ -108,17 +118,61 @@ export function kroneckerCurvature<P, X>(
     blocks,
     report: () => reportOf(blocks, resolved.fisher),
     evaluate(at, examples, draws = {}) {
-      const collected = collect(problem, at, examples, resolved, draws);
+      requireRandomness(resolved.fisher, draws);
+      const collected = once(() => collect(problem, at, examples, resolved, draws));
+      const factors = once(() => factorsOf(collected(), resolved));
       return {
-        loss: collected.loss,
-        gradients: treeUnflatten(structure, collected.gradients) as P,
-        factors: factorsOf(collected, resolved),
-        closest: (start, rounds) => closestFactors(collected, start, rounds),
-        correct: (bases) => correctEigenvalues(collected.blocks, bases, collected),
-        exactBlock: (name) => exactBlock(name, collected),
+        blocks,
+        get loss() {
+          return collected().loss;
+        },
+        get outputs() {
+          return collected().outputs;
+        },
+        get gradients() {
+          return treeUnflatten(structure, collected().gradients) as P;
+        },
+        get factors() {
+          return factors();
+        },
+        forms: (directions) => quadraticForms(problem, at, examples, directions),
+        closest: (start, rounds) => closestFactors(collected(), start, rounds),
+        correct: (bases) => correctEigenvalues(collected().blocks, bases, collected()),
+        exactBlock: (name) => exactBlock(name, collected()),
       };
     },
   };
+}
+
+function once<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
+/** See {@link Evaluation.forms}: (J dᵢ)ᵀ Λ (J dⱼ), one forward derivative for each direction. */
+function quadraticForms<P, X>(
+  problem: CurvatureProblem<P, X>,
+  params: P,
+  batch: Batch<X>,
+  directions: readonly P[],
+): Tensor {
+  const examples = batchSize("forms", batch);
+  const traced = { terms: 0 };
+  const one = (example: X): Tensor => {
+    const outputs = exampleOutputs(problem, params, example);
+    traced.terms = outputs.shape[0] as number;
+    const moved = directions.map(
+      (direction) => jvp((at: P) => exampleOutputs(problem, at, example), [params], [direction])[1],
+    );
+    const turned = moved.map((own) => problem.loss.hessianProduct(outputs, own));
+    return stack(moved.map((row) => stack(turned.map((column) => row.mul(column).sum()))));
+  };
+  return vmap(one)(batch.inputs)
+    .sum({ axis: 0 })
+    .mul(lossScale(problem, examples, traced.terms));
 }
 
 function exactBlock(name: string, collected: Collected): Tensor {

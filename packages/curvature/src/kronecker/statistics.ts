@@ -47,6 +47,8 @@ export interface Collected {
   readonly blocks: readonly Block[];
   /** L. */
   readonly loss: Tensor;
+  /** `[N, M, C]`. */
+  readonly outputs: Tensor;
   /** The gradient of L, one tensor per parameter. */
   readonly gradients: readonly Tensor[];
   /** In the order of the block's taps. */
@@ -99,6 +101,7 @@ export function collect<P, X>(
     const sent = sendBack(vectors, options.fisher === "empirical" ? gradient : undefined, back);
     return {
       loss: problem.loss.value(outputs, targets).sum(),
+      outputs,
       gradients: gradients.map((own, index) => own ?? zerosOf(roots, observed, index)),
       inputs: taps.map((tap) => ("activations" in tap ? tap.activations : tap.indices)),
       outside: sent.slice(0, outside.length),
@@ -123,6 +126,7 @@ export function collect<P, X>(
     scale,
     blocks,
     loss: all.loss.sum().mul(scale),
+    outputs: all.outputs,
     gradients: all.gradients.map((gradient) => gradient.sum({ axis: 0 }).mul(scale)),
     taps: (block) =>
       order.flatMap((own, position) =>

@@ -87,6 +87,12 @@ export function outputVectors(
   }
 }
 
+/** @throws ArgumentError if vectors of this kind are random and there is nothing to make them from. */
+export function requireRandomness(fisher: FisherKind, { key, targets }: Randomness): void {
+  if (fisher === "mc" && targets !== undefined) return;
+  if (fisher === "mc" || fisher === "propagation") needed(fisher, key);
+}
+
 function needed(fisher: FisherKind, key: Key | undefined): Key {
   if (key !== undefined) return key;
   throw new ArgumentError(`Fisher "${fisher}" draws random numbers: pass a key.`);
