@@ -6,6 +6,7 @@
 import {
   ArgumentError,
   foldIn,
+  full,
   iota,
   type Key,
   permutedPositions,
@@ -93,6 +94,11 @@ export function gatherBatch(data: DataTensors, shape: readonly number[], indices
       .reshape([batch, ...shape]),
     labels: data.labels.gather(indices, { axis: 0 }).reshape([batch]),
   };
+}
+
+/** Examples of zeros: for what looks at the shapes of a batch alone. */
+export function blankBatch({ shape }: Pick<ImageDataset, "shape">, batchSize: number): Batch {
+  return { images: full([batchSize, ...shape], 0), labels: full([batchSize], 0, { dtype: "i32" }) };
 }
 
 /** Number of full batches of a phase; the examples that remain are dropped, in every phase. */

@@ -19,6 +19,7 @@ export { findProblem, problems } from "./problems/registry";
 export {
   type Batch,
   batchCount,
+  blankBatch,
   type DataTensors,
   type Divided,
   datasetTensors,

@@ -67,6 +67,8 @@ export interface Predictor<Params extends TensorTree = TensorTree, State extends
   targets(batch: Batch): Tensor;
   /** `[batch, …terms, C]`: logits, or predicted values. The key drives dropout and sampling, as in `losses`. */
   outputs(params: Params, state: State, inputs: Tensor, mode: Mode, key: Key): Tensor;
+  /** The accuracy of `losses`, from outputs and targets: a f32 scalar. Undefined for problems without one. */
+  accuracy?(outputs: Tensor, targets: Tensor): Tensor;
 }
 
 /**

@@ -41,6 +41,7 @@ export function classification(options: ClassificationOptions): TestProblem {
       inputs: ({ images }) => images,
       targets: ({ labels }) => labels,
       outputs: (params, _, images) => model.apply(params, images),
+      accuracy: (logits, labels) => accuracy(logits, labels).mean(),
     },
     regularizer(params, l2 = defaults.l2) {
       const { leaves, paths } = treeFlatten<Tensor>(params);
