@@ -12,8 +12,6 @@ export interface CatalogueEntry {
   readonly status: "implemented" | "planned" | "none";
   /** The name in {@link optimizers} of an implemented one. */
   readonly optimizer?: string;
-  /** The function that makes an implemented one that needs the blocks of a model, and so is not in {@link optimizers}. */
-  readonly madeBy?: "kfac" | "singd";
 }
 
 /** Names in the registry of methods that the study lists. */
@@ -44,37 +42,12 @@ const implementedInStudy = [
   "shampoo",
   "lookaheadMomentum",
   "samMomentum",
+  "kfac",
+  "ekfac",
 ];
 
 /** Name, year, source. */
 type Line = readonly [name: string, year: number, source: string];
-
-const madeFromBlocks: readonly CatalogueEntry[] = [
-  {
-    name: "EKFAC",
-    year: 2018,
-    source: "George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis",
-    isInStudy: true,
-    status: "implemented",
-    madeBy: "kfac",
-  },
-  {
-    name: "K-FAC",
-    year: 2015,
-    source: "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
-    isInStudy: true,
-    status: "implemented",
-    madeBy: "kfac",
-  },
-  {
-    name: "SINGD",
-    year: 2024,
-    source: "Lin et al., Structured Inverse-Free Natural Gradient",
-    isInStudy: false,
-    status: "implemented",
-    madeBy: "singd",
-  },
-];
 
 const plannedInStudy: readonly Line[] = [
   ["AdaHessian", 2020, "Yao et al., ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning"],
@@ -251,7 +224,6 @@ const implemented: readonly CatalogueEntry[] = Object.values(optimizers).map(({ 
  */
 export const catalogue: readonly CatalogueEntry[] = [
   ...implemented,
-  ...madeFromBlocks,
   ...plannedInStudy.map(entries("planned", true)),
   ...plannedBesides.map(entries("planned", false)),
   ...othersInStudy.map(entries("none", true)),

@@ -1,7 +1,7 @@
 import { ArgumentError } from "@thalweg/tensor";
 import type { Constant } from "./constant";
 import type { TensorTree } from "./tensors";
-import { type EvalContext, type GradientTransformation, type Rule, withState } from "./transform";
+import { type EvalContext, type GradientTransformation, type Rule, uniteRefresh, withState } from "./transform";
 
 /**
  * Transformations one after the other, from left to right: each gets the updates of the one before it. They share one
@@ -53,7 +53,8 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
     name,
     constants,
     needs: uniteNeeds(rules),
-    init: (params) => rules.map((rule) => rule.init(params)),
+    ...uniteCurvatures(rules),
+    init: (params, model) => rules.map((rule) => rule.init(params, model)),
     update(gradients, buffers, context) {
       let updates = gradients;
       const next = rules.map((rule, index) => {
@@ -74,11 +75,20 @@ function inOrder(rules: readonly Rule[], name: string): Rule {
 export function uniteRefreshes(rules: readonly Rule[]): Pick<Rule, "refreshesAt"> {
   if (rules.every((rule) => rule.refreshesAt === undefined)) return {};
   return {
-    refreshesAt(step) {
-      const all = rules.map((rule) => rule.refreshesAt?.(step) ?? false);
-      return (["start", true, "statistics"] as const).find((own) => all.includes(own)) ?? false;
-    },
+    refreshesAt: (step) => uniteRefresh(rules.map((rule) => rule.refreshesAt?.(step) ?? false)),
   };
+}
+
+/** The one curvature that rules want. @throws ArgumentError if several of them want one each. */
+export function uniteCurvatures(rules: readonly Rule[]): Pick<Rule, "curvature"> {
+  const wanting = rules.filter(({ curvature }) => curvature !== undefined);
+  const [first, second] = wanting;
+  if (second !== undefined) {
+    throw new ArgumentError(
+      `${wanting.map(({ name }) => name).join(" and ")} want a curvature each. Leave one of them.`,
+    );
+  }
+  return first?.curvature === undefined ? {} : { curvature: first.curvature };
 }
 
 /** Everything that any of the rules needs. */

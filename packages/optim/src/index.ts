@@ -11,7 +11,7 @@ export { type AdoptScalingOptions, adopt, scaleByAdopt } from "./algorithms/adop
 export { cocob } from "./algorithms/cocob";
 export { dAdaptAdam, dAdaptSgd } from "./algorithms/d-adaptation";
 export { dog, dowg, ldog } from "./algorithms/dog";
-export { type KfacOptions, kfac } from "./algorithms/kfac";
+export { ekfac, kfac, kfacReduce } from "./algorithms/kfac";
 export { lamb } from "./algorithms/lamb";
 export { lars } from "./algorithms/lars";
 export { lbfgs } from "./algorithms/lbfgs";
@@ -31,7 +31,7 @@ export { scheduleFreeAdamw, scheduleFreeSgd } from "./algorithms/schedule-free";
 export { sgd } from "./algorithms/sgd";
 export { shampoo } from "./algorithms/shampoo";
 export { scaleBySign, signSgd, signum } from "./algorithms/signum";
-export { type SingdOptions, type SingdStructure, singd } from "./algorithms/singd";
+export { singd } from "./algorithms/singd";
 export { type Sm3ScalingOptions, scaleBySm3, sm3 } from "./algorithms/sm3";
 export { type SoapScalingOptions, scaleBySoap, soap } from "./algorithms/soap";
 export { type SophiaScalingOptions, scaleBySophia, sophia } from "./algorithms/sophia";
@@ -45,6 +45,7 @@ export {
 } from "./algorithms/wrapped";
 export { scaleByYogi, type YogiScalingOptions, yogi } from "./algorithms/yogi";
 export { applyUpdates } from "./apply";
+export { type BlockReport, blockReport } from "./block-report";
 export { type CatalogueEntry, catalogue } from "./catalogue";
 export { chain } from "./chain";
 export { type Constant, constant, decayConstant, type Range } from "./constant";
@@ -122,11 +123,14 @@ export {
   withRoles,
 } from "./tensors";
 export {
+  type Curvature,
+  type CurvatureRequest,
   contextAt,
   type EvalContext,
   type Extra,
   evalParams,
   type GradientTransformation,
+  type ModelStructure,
   type Need,
   type OptimizerState,
   quantities,

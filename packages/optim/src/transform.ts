@@ -1,7 +1,19 @@
-import type { Factors, Inverses } from "@thalweg/curvature";
+import type { Block, Evaluation, KroneckerOptions } from "@thalweg/curvature";
 import { ArgumentError, nearestName, type Tensor, tensor, where } from "@thalweg/tensor";
 import { type Constant, checkRange, numbersOf, packNumbers } from "./constant";
 import { mapTensors, type TensorTree } from "./tensors";
+
+/** What rules read of an `Evaluation` of `kroneckerCurvature`. */
+export type Curvature = Pick<Evaluation<TensorTree>, "blocks" | "factors" | "correct" | "forms">;
+
+/** The curvature that a rule wants: options of `kroneckerCurvature`. */
+export type CurvatureRequest = Omit<KroneckerOptions, "mask">;
+
+/** What a rule may be told of the model before the first update; a `KroneckerCurvature` has it. */
+export interface ModelStructure {
+  /** How the parameters fall into blocks. */
+  readonly blocks: readonly Block[];
+}
 
 /** What an update may use besides gradient and parameters. Functions are called only by rules that need them. */
 export interface Extra {
@@ -11,8 +23,11 @@ export interface Extra {
   readonly valueAndGrad?: (params: TensorTree) => readonly [loss: Tensor, gradients: TensorTree];
   /** An estimate of the diagonal of the Hessian or of the Gauss-Newton matrix at the parameters: a tree like them. */
   readonly curvatureDiagonal?: () => TensorTree;
-  /** Kronecker factors of the batch, and eigenbases corrected by it: an `Evaluation` of `kroneckerCurvature`. */
-  readonly kronecker?: () => { readonly factors: Factors; correct(bases: Inverses): Inverses };
+  /**
+   * The curvature of the batch: an `Evaluation` of `kroneckerCurvature`. Updates that measure nothing read its `blocks`
+   * alone, so that the model is not run for it.
+   */
+  readonly kronecker?: Curvature;
   /** The gradients of the examples: a tree of tensors `[examples, …]`. */
   readonly perSample?: () => TensorTree;
   /**
@@ -26,10 +41,29 @@ export interface Extra {
 }
 
 /**
- * How much of the rare work an update does: none, measuring alone (`"statistics"`, for rules that measure more often than
- * they invert), that which comes back, or all of it, with what only the beginning needs.
+ * How much of the rare work an update does: none, some parts of it by name ({@link onlyParts}), that which comes back, or
+ * all of it, with what only the beginning needs.
  */
-export type Refresh = false | "statistics" | true | "start";
+export type Refresh = boolean | "start" | `only ${string}`;
+
+/** An update that does some parts of its rare work, in the rule's own words; none without any. */
+export const onlyParts = (parts: readonly string[]): Refresh =>
+  parts.length === 0 ? false : `only ${[...new Set(parts)].sort().join(", ")}`;
+
+const partsOf = (refresh: `only ${string}`): readonly string[] => refresh.slice("only ".length).split(", ");
+
+/** Whether an update does this part of its rare work. */
+export function doesPart(refresh: Refresh | undefined, part: string): boolean {
+  if (refresh === false) return false;
+  return refresh === undefined || refresh === true || refresh === "start" || partsOf(refresh).includes(part);
+}
+
+/** As much as any of several rules does. */
+export function uniteRefresh(all: readonly Refresh[]): Refresh {
+  if (all.includes("start")) return "start";
+  if (all.includes(true)) return true;
+  return onlyParts(all.flatMap((refresh) => (typeof refresh === "string" ? partsOf(refresh as `only ${string}`) : [])));
+}
 
 /** What a rule can ask of `extra`. */
 export type Need = Exclude<keyof Extra, "refresh">;
@@ -76,8 +110,10 @@ export interface Rule<B extends TensorTree = TensorTree> {
   readonly constants: readonly Constant[];
   /** What `extra` has to hold. */
   readonly needs: readonly Need[];
+  /** The curvature that `extra.kronecker` is to be of, for rules that need it. */
+  readonly curvature?: CurvatureRequest;
   /** @param params f32. */
-  init(params: TensorTree): B;
+  init(params: TensorTree, model?: ModelStructure): B;
   /** @param gradients f32, or the updates of the rule before. */
   update(gradients: TensorTree, buffers: B, context: UpdateContext): readonly [updates: TensorTree, buffers: B];
   /** The parameters to evaluate the model at, for methods that average; `context.step` counts the updates done. */
@@ -99,8 +135,12 @@ export interface Rule<B extends TensorTree = TensorTree> {
  */
 export interface GradientTransformation {
   readonly rule: Rule;
-  /** The state before the first update. */
-  init(params: unknown): OptimizerState;
+  /**
+   * The state before the first update.
+   *
+   * @param model For rules that need `extra.kronecker`: what `kroneckerCurvature` says of the model.
+   */
+  init(params: unknown, model?: ModelStructure): OptimizerState;
   /** What {@link Extra.refresh} is to be in the update of index `step` = 0, 1, …: a number of the host. */
   refreshesAt(step: number): Refresh;
   /**
@@ -122,7 +162,8 @@ export interface RuleDefinition<B extends TensorTree> {
   readonly name: string;
   readonly constants?: readonly Constant[];
   readonly needs?: readonly Need[];
-  readonly init?: (params: TensorTree) => B;
+  readonly curvature?: CurvatureRequest;
+  readonly init?: (params: TensorTree, model?: ModelStructure) => B;
   readonly update: Rule<B>["update"];
   readonly evalParams?: (buffers: B, context: EvalContext) => TensorTree;
   readonly refreshesAt?: (step: number) => Refresh;
@@ -149,10 +190,10 @@ export function withState(rule: Rule): GradientTransformation {
   const numbers = packNumbers(constants);
   return {
     rule,
-    init: (params) => ({
+    init: (params, model) => ({
       step: tensor(Uint32Array.of(0), { shape: [] }),
       hyperparameters: numbers.length === 0 ? null : tensor(Float32Array.from(numbers)),
-      buffers: rule.init(inFloat32(params as TensorTree)),
+      buffers: rule.init(inFloat32(params as TensorTree), model),
     }),
     refreshesAt: (step) => rule.refreshesAt?.(step) ?? false,
     update: (gradients, state, params, extra = {}) => {

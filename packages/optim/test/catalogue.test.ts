@@ -8,10 +8,8 @@ describe("the catalogue of published optimizers", () => {
     expect([...named].sort()).toEqual(Object.keys(optimizers).sort());
   });
 
-  it("names an optimizer, or the function that makes it, exactly where it says implemented", () => {
-    for (const { status, optimizer, madeBy } of catalogue) {
-      expect([optimizer, madeBy].filter((own) => own !== undefined)).toHaveLength(status === "implemented" ? 1 : 0);
-    }
+  it("names an optimizer exactly where it says implemented", () => {
+    for (const { status, optimizer } of catalogue) expect(optimizer !== undefined).toBe(status === "implemented");
   });
 
   it("has each name once, with source and a year that can be", () => {

@@ -5,7 +5,6 @@ import { readOracles, whyNoOracles } from "../../../test/oracles";
 import {
   applyUpdates,
   type GradientTransformation,
-  type KfacOptions,
   kfac,
   type OptimizerState,
   type Refresh,
@@ -16,18 +15,15 @@ import { type Params, type TraceOracle, traceProblem } from "./kfac-traces";
 const files = readOracles("kfac", (format) => format === "thalweg-kfac-trace-1" || format === "thalweg-singd-trace-1");
 const why = whyNoOracles("kfac");
 
-function optimizerOf(
-  { format, hyperparameters: h }: TraceOracle,
-  blocks: KfacOptions["blocks"],
-): GradientTransformation {
+function optimizerOf({ format, hyperparameters: h }: TraceOracle): GradientTransformation {
   const number = (name: string): number => (h[name] ?? 0) as number;
   const shared = {
-    blocks,
     learningRate: number("learningRate"),
     momentum: number("momentum"),
     damping: number("damping"),
     weightDecay: number("weightDecay"),
-  };
+    decayMask: "all",
+  } as const;
   if (format === "thalweg-singd-trace-1") {
     return singd({
       ...shared,
@@ -43,8 +39,9 @@ function optimizerOf(
     decay: number("emaDecay"),
     factorInterval: number("factorInterval"),
     inverseInterval: number("inverseInterval"),
+    stagger: 1,
     clip: number("klClip"),
-    coupled: true,
+    decoupled: false,
   });
 }
 
@@ -53,15 +50,15 @@ async function run(oracle: TraceOracle, fisher: FisherKind) {
   const { problem, start, batch } = traceProblem(oracle);
   const flavour = oracle.hyperparameters.flavour as Flavour;
   const curvature = kroneckerCurvature(problem, start, batch, { flavour, fisher });
-  const optimizer = optimizerOf(oracle, curvature.blocks);
+  const optimizer = optimizerOf(oracle);
   type State = { readonly params: Params; readonly own: OptimizerState };
   const program = compile(({ params, own }: State, refresh: Refresh) => {
     const evaluation = curvature.evaluate(params, batch);
-    const extra = { kronecker: () => evaluation, refresh };
+    const extra = { kronecker: evaluation, refresh };
     const [updates, next] = optimizer.update(evaluation.gradients, own, params, extra);
     return [{ params: applyUpdates(params, updates), own: next }, evaluation.loss] as const;
   });
-  let state: State = { params: start, own: optimizer.init(start) };
+  let state: State = { params: start, own: optimizer.init(start, curvature) };
   const losses: Tensor[] = [];
   for (let step = 0; step < oracle.trace.length; step++) {
     const [next, loss] = program(state, optimizer.refreshesAt(step));

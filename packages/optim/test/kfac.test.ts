@@ -1,152 +1,347 @@
-import { type CurvatureProblem, crossEntropy, kroneckerCurvature } from "@thalweg/curvature";
+import { type CurvatureProblem, crossEntropy, squaredError } from "@thalweg/curvature";
 import {
-  compile,
-  fromSafetensors,
-  init,
   key,
   normal,
+  placeholder,
+  scaledDotProductAttention,
   type Tensor,
   tensor,
-  toSafetensors,
+  treeFlatten,
   treeLeaves,
+  treeMap,
+  treeUnflatten,
 } from "@thalweg/tensor";
-import { beforeAll, describe, expect, it } from "vitest";
+import { evaluateReference, type NdArray } from "@thalweg/tensor/testing";
+import { describe, expect, it } from "vitest";
 import {
-  applyUpdates,
+  applyIfFinite,
+  chain,
+  ekfac,
   type GradientTransformation,
-  type KfacOptions,
   kfac,
-  type OptimizerState,
+  kfacReduce,
+  lookahead,
+  masked,
   quantities,
-  type Refresh,
+  schedule,
   singd,
 } from "../src/index";
-import { numbers } from "./training";
+import { at, curvature, inputs, type Params, type Setting, type State, start, stepOf, targets } from "./kfac-setting";
 
-type Params = Readonly<Record<string, Tensor>>;
-
-beforeAll(async () => void (await init()));
-
-const problem: CurvatureProblem<Params> = {
-  loss: crossEntropy,
-  model: (p, x) =>
-    x
-      .dot(p.w1 as Tensor)
-      .add(p.b1 as Tensor)
-      .tanh()
-      .dot(p.w2 as Tensor)
-      .add(p.b2 as Tensor),
-};
-const start = (): Params => ({
-  w1: normal(key(1), [6, 8]).mul(0.4),
-  b1: tensor(new Float32Array(8)),
-  w2: normal(key(2), [8, 3]).mul(0.4),
-  b2: tensor(new Float32Array(3)),
-});
-const inputs = normal(key(3), [24, 6]);
-const targets = tensor(Int32Array.from({ length: 24 }, (_, index) => (index * 7) % 3));
-const batch = { inputs, targets };
-const curvature = kroneckerCurvature(problem, start(), batch, { flavour: "expand" });
-const { blocks } = curvature;
-
-type State = { readonly params: Params; readonly own: OptimizerState };
-
-/** Training with one program for each kind of step. */
-function training(optimizer: GradientTransformation) {
-  const program = compile((state: State, x: Tensor, refresh: Refresh) => {
-    const evaluation = curvature.evaluate(state.params, { inputs: x, targets });
-    const extra = { kronecker: () => evaluation, refresh };
-    const [updates, next] = optimizer.update(evaluation.gradients, state.own, state.params, extra);
-    return [{ params: applyUpdates(state.params, updates), own: next }, evaluation.loss] as const;
-  });
-  const run = (state: State, from: number, to: number, x = inputs): readonly [State, readonly Tensor[]] => {
-    let own = state;
-    const losses: Tensor[] = [];
-    for (let step = from; step < to; step++) {
-      const [next, loss] = program(own, x, optimizer.refreshesAt(step));
-      own = next;
-      losses.push(loss);
-    }
-    return [own, losses];
+/** Training in float64, where the steps decide what is due. @param broken steps whose batch is not a number. */
+function simulated(
+  optimizer: GradientTransformation,
+  steps: number,
+  setting: Setting & { readonly broken?: number } = {},
+) {
+  const { step, examples, begin } = stepOf(optimizer, setting);
+  const before = begin();
+  const slots = treeMap((x: Tensor) => placeholder(x.shape, x.dtype), before as never) as State;
+  const batch = placeholder(examples.shape, "f32");
+  const [next, loss] = step(slots, batch, "start");
+  const [from, to] = [treeLeaves<Tensor>(slots), treeLeaves<Tensor>(next)];
+  const seen = quantities(optimizer, next.own);
+  const [x] = evaluateReference([examples]) as [NdArray];
+  let values = evaluateReference(treeLeaves<Tensor>(before));
+  const losses: number[] = [];
+  const states: (readonly NdArray[])[] = [values];
+  let known: Record<string, number> = {};
+  for (let index = 0; index < steps; index++) {
+    const given = index === setting.broken ? { ...x, values: x.values.map(() => Number.NaN) } : x;
+    const bindings = new Map<Tensor, NdArray>(from.map((slot, place) => [slot, values[place] as NdArray]));
+    bindings.set(batch, given as NdArray);
+    const all = evaluateReference([...to, loss, ...Object.values(seen)], bindings);
+    values = all.slice(0, to.length);
+    states.push(values);
+    losses.push(all[to.length]?.values[0] as number);
+    known = Object.fromEntries(
+      Object.keys(seen).map((name, place) => [name, all[to.length + 1 + place]?.values[0] as number]),
+    );
+  }
+  /** The parameters after so many steps. */
+  const paramsAt = (count: number): Readonly<Record<string, readonly number[]>> => {
+    const tree = treeUnflatten(treeFlatten<Tensor>(slots).structure, states[count] as NdArray[]) as unknown as {
+      readonly params: Readonly<Record<string, NdArray>>;
+    };
+    return Object.fromEntries(Object.entries(tree.params).map(([name, own]) => [name, Array.from(own.values)]));
   };
-  return { program, run, begin: (): State => ({ params: start(), own: optimizer.init(start()) }) };
+  /** K of each layer, of SINGD. */
+  const roots = Object.fromEntries(
+    Object.entries(
+      (slots.own.buffers as { readonly roots?: Readonly<Record<string, { readonly k: Tensor }>> }).roots ?? {},
+    ).map(([name, { k }]) => {
+      const { values: own, shape } = values[from.indexOf(k)] as NdArray;
+      return [name, tensor(Float32Array.from(own), { shape })] as const;
+    }),
+  );
+  return { losses, known, paramsAt, roots, staysFinite: values.every((own) => own.values.every(Number.isFinite)) };
 }
 
-const optimizers: Readonly<Record<string, () => GradientTransformation>> = {
-  "K-FAC": () => kfac({ blocks, learningRate: 0.1, damping: 0.01 }),
-  "K-FAC with exact damping": () => kfac({ blocks, learningRate: 0.1, damping: 0.01, rule: "exactKronecker" }),
-  EKFAC: () => kfac({ blocks, learningRate: 0.1, damping: 0.01, rule: "eigenvalueCorrected", factorInterval: 2 }),
-  "K-FAC, grafted, Nesterov, decoupled decay": () =>
-    kfac({ blocks, learningRate: 0.1, damping: 0.01, graft: "gradient", nesterov: true, weightDecay: 0.01 }),
-  INGD: () => singd({ blocks, learningRate: 0.1, damping: 0.01, interval: 2 }),
-  "SINGD, block diagonal": () =>
-    singd({ blocks, learningRate: 0.1, structure: "blockDiagonal", blockSize: 4, interval: 2 }),
+const lengthOf = (...lists: (readonly number[] | undefined)[]): number =>
+  Math.hypot(...lists.flatMap((own) => own ?? []));
+
+const difference = (a: readonly number[] = [], b: readonly number[] = []): number[] =>
+  a.map((value, index) => value - (b[index] as number));
+
+const manners: Readonly<Record<string, () => GradientTransformation>> = {
+  "K-FAC with exact damping and Nesterov": () => kfac({ learningRate: 0.1, rule: "exactKronecker", nesterov: true }),
+  "K-FAC, reduced, with the root of the inverse": () => kfacReduce({ learningRate: 0.1, power: "inverseRoot" }),
+  "K-FAC with AdamW beside it": () => kfac({ learningRate: 0.1, rest: "adamw", graft: "adam", weightDecay: 0.01 }),
+  "K-FAC that adapts": () => kfac({ adaptiveSteps: true, adaptiveDamping: true, blockDamping: "curvature" }),
+  EKFAC: () => ekfac({ learningRate: 0.1, factorInterval: 2, inverseInterval: 4 }),
+  INGD: () => singd({ learningRate: 0.1, damping: 0.01, interval: 2 }),
+  "SINGD, hierarchical and normalized": () =>
+    singd({ learningRate: 0.1, structure: "hierarchical", blockSize: 4, interval: 2, normalized: true }),
 };
 
-describe.each(Object.keys(optimizers))("%s", (name) => {
-  const make = optimizers[name] as () => GradientTransformation;
+it.each(Object.keys(manners))("%s lowers the loss", (name) => {
+  const { losses, staysFinite } = simulated((manners[name] as () => GradientTransformation)(), 12);
+  expect(losses.at(-1)).toBeLessThan(0.9 * (losses[0] as number));
+  expect(staysFinite).toBe(true);
+});
 
-  it("lowers the loss, and a run from a checkpoint goes on bit by bit", { timeout: 120_000 }, async () => {
-    const { run, begin } = training(make());
-    const [half, losses] = run(begin(), 0, 12);
-    const [first, last] = [await (losses[0] as Tensor).item(), await (losses.at(-1) as Tensor).item()];
-    expect(last).toBeLessThan(first);
-    const restored = fromSafetensors(await toSafetensors(half), half);
-    const [straight] = run(half, 12, 20);
-    const [resumed] = run(restored, 12, 20);
-    expect(await numbers(resumed)).toEqual(await numbers(straight));
+describe("the rare work", () => {
+  it("inverts the blocks of a group in its turn", () => {
+    const optimizer = kfac({ learningRate: 0.1, factorInterval: 2, inverseInterval: 4, stagger: 2 });
+    const { known } = simulated(optimizer, 7);
+    expect(new Set(curvature.blocks.map(({ name }) => known[`${name} refreshed`]))).toEqual(new Set([4, 6]));
+  });
+
+  it("moves nothing in the burn-in, and measures", () => {
+    const optimizer = kfac({ learningRate: 0.1, burnIn: 3, graft: "momentum", rest: "adamw", adaptiveDamping: true });
+    const { paramsAt, known } = simulated(optimizer, 4);
+    expect(paramsAt(3)).toEqual(paramsAt(0));
+    expect(paramsAt(4)).not.toEqual(paramsAt(0));
+    expect(known["w1 refreshed"]).toBe(3);
   });
 });
 
-describe("steps of K-FAC", () => {
-  it("measure, invert and do neither in three programs; most of them do neither", async () => {
-    const optimizer = kfac({ blocks, learningRate: 0.1, factorInterval: 2, inverseInterval: 4 });
-    expect(Array.from({ length: 6 }, (_, step) => optimizer.refreshesAt(step))).toEqual([
-      true,
-      false,
-      "statistics",
-      false,
-      true,
-      false,
-    ]);
-    const { program, begin, run } = training(optimizer);
-    const [state] = run(begin(), 0, 3);
-    const count = (refresh: Refresh): number => {
-      const [next] = program(state, inputs, refresh);
-      treeLeaves<Tensor>(next);
-      return program.statistics().dispatches;
-    };
-    const [plain, measuring, inverting] = [count(false), count("statistics"), count(true)] as const;
-    expect(plain).toBeLessThan(measuring);
-    expect(measuring).toBeLessThan(inverting);
-    expect(count(false)).toBe(plain);
+describe("damping", () => {
+  /** A linear regression: the quadratic model is the loss. */
+  const linear: Setting = {
+    problem: { loss: squaredError, model: (p, x) => x.dot(at(p, "w")) },
+    params: { w: normal(key(5), [6, 2]) },
+    targets: normal(key(6), [24, 2]),
+  };
+
+  it("that adapts falls by omega for every step while the model is exact", () => {
+    const optimizer = kfac({ learningRate: 0.2, damping: 0.1, adaptiveDamping: true, momentum: 0 });
+    // Changed at steps 5 and 10.
+    expect(simulated(optimizer, 11, linear).known.damping).toBeCloseTo(0.1 * 0.95 ** 10, 7);
   });
 
-  it("leave out batches that are not finite, and say how many", { timeout: 120_000 }, async () => {
-    const optimizer = kfac({ blocks, learningRate: 0.1, inverseInterval: 1 });
-    const { run, begin } = training(optimizer);
-    const [good] = run(begin(), 0, 2);
-    const [bad] = run(good, 2, 3, inputs.mul(Number.NaN));
-    expect(await numbers((bad.own.buffers as { factors: unknown }).factors)).toEqual(
-      await numbers((good.own.buffers as { factors: unknown }).factors),
+  it("that adapts counts coupled weight decay as part of the loss", () => {
+    const optimizer = kfac({
+      learningRate: 0.2,
+      damping: 0.1,
+      adaptiveDamping: true,
+      momentum: 0,
+      weightDecay: 0.3,
+      decoupled: false,
+    });
+    expect(simulated(optimizer, 11, linear).known.damping).toBeCloseTo(0.1 * 0.95 ** 10, 7);
+  });
+
+  it("that adapts rises where the loss is not a number", () => {
+    const optimizer = kfac({ learningRate: 0.2, damping: 0.1, adaptiveDamping: true });
+    expect(simulated(optimizer, 6, { ...linear, broken: 5 }).known.damping).toBeCloseTo(0.1 / 0.95 ** 5, 7);
+  });
+
+  it("of a block is relative to its curvature, or to the length of its gradient", () => {
+    const relative = kfac({ damping: 0.1, blockDamping: "curvature", rule: "exactKronecker" });
+    const { known } = simulated(relative, 1);
+    for (const { name } of curvature.blocks) {
+      expect(known[`${name} scale`]).toBeGreaterThan(0);
+      expect(known[`${name} damping`]).toBeCloseTo(0.1 * (known[`${name} scale`] as number), 8);
+      expect(known[`${name} recoveries`]).toBe(0);
+      expect(known[`${name} condition`]).toBeGreaterThanOrEqual(1);
+    }
+    const byGradient = kfac({ damping: 1e-3, blockDamping: "gradient", gradientDamping: 0.04 });
+    const length = lengthOf(gradientAtStart.w1, gradientAtStart.b1);
+    expect(simulated(byGradient, 1).known["w1 damping"]).toBeCloseTo(Math.sqrt(0.04 * length), 6);
+  });
+
+  it("next to none lets the quadratic model solve a linear regression in one step", () => {
+    const optimizer = kfac({ damping: 1e-6, adaptiveSteps: true, rule: "exactKronecker" });
+    const { paramsAt } = simulated(optimizer, 2, linear);
+    const [first, second] = [paramsAt(1).w, paramsAt(2).w];
+    expect(lengthOf(difference(first, second))).toBeLessThan(1e-4 * lengthOf(first));
+  });
+});
+
+const gradientAtStart = Object.fromEntries(
+  Object.entries(curvature.evaluate(start(), { inputs, targets }).gradients).map(([name, own]) => [
+    name,
+    Array.from(evaluateReference([own])[0]?.values ?? []),
+  ]),
+);
+
+describe("a direction", () => {
+  const decay = 0.1;
+  /** How far the first layer moves in the first step. */
+  const firstStep = (graft: "gradient" | "sgd" | "momentum" | "adam"): number => {
+    const optimizer = kfac({
+      learningRate: 1,
+      momentum: 0,
+      clip: 0,
+      graft,
+      weightDecay: decay,
+      decoupled: false,
+      decayMask: "all",
+    });
+    const { paramsAt } = simulated(optimizer, 1);
+    return lengthOf(...["w1", "b1"].map((name) => difference(paramsAt(1)[name], paramsAt(0)[name])));
+  };
+
+  it("has the length of the gradient, or of the step of SGD, heavy ball or Adam", () => {
+    const { paramsAt } = simulated(kfac(), 0);
+    const decayed = ["w1", "b1"].map((name) =>
+      (gradientAtStart[name] as number[]).map((g, index) => g + decay * (paramsAt(0)[name]?.[index] as number)),
     );
-    expect(await (quantities(optimizer, bad.own).skipped as Tensor).item()).toBe(1);
+    expect(firstStep("gradient")).toBeCloseTo(lengthOf(gradientAtStart.w1, gradientAtStart.b1), 6);
+    expect(firstStep("sgd")).toBeCloseTo(lengthOf(...decayed), 6);
+    // The first velocity is the gradient, and Adam's first step is one per element.
+    expect(firstStep("momentum")).toBeCloseTo(lengthOf(...decayed), 6);
+    expect(firstStep("adam")).toBeCloseTo(Math.sqrt(decayed.flat().length), 4);
   });
 
-  it("stay finite for 100 steps with rank-deficient factors and next to no damping", { timeout: 120_000 }, async () => {
-    const optimizer = kfac({ blocks, learningRate: 0.01, damping: 1e-12, inverseInterval: 10 });
-    const { run, begin } = training(optimizer);
-    // One input, over and over: A has rank one.
-    const [state] = run(begin(), 0, 100, inputs.slice([0, 0], [1, 6]).expand([24, 6]).add(0));
-    expect((await numbers(state.params)).flat().every(Number.isFinite)).toBe(true);
+  it("is shortened to the limit on the divergence", () => {
+    const clip = 1e-4;
+    const optimizer = kfac({ learningRate: 0.5, momentum: 0, clip });
+    const { paramsAt } = simulated(optimizer, 1);
+    // What moved is -α ν u, so that α² ν² ⟨u, g⟩ = κ is α ⟨moved, -g⟩ ν; without the limit ν is 1.
+    const slope = (own: typeof paramsAt): number =>
+      Object.entries(gradientAtStart).reduce(
+        (sum, [name, g]) =>
+          sum - difference(own(1)[name], own(0)[name]).reduce((s, d, i) => s + d * (g[i] as number), 0),
+        0,
+      );
+    const free = slope(simulated(kfac({ learningRate: 0.5, momentum: 0, clip: 0 }), 1).paramsAt);
+    const nu = Math.sqrt(clip / (0.5 * free));
+    expect(nu).toBeLessThan(1);
+    expect(slope(paramsAt)).toBeCloseTo(nu * free, 8);
   });
 
-  it("refuse what does not fit", () => {
-    const bad = (options: Partial<KfacOptions>) => () => kfac({ blocks, learningRate: 0.1, ...options });
-    expect(bad({ factorInterval: 3, inverseInterval: 10 })).toThrow(/no multiple/);
-    expect(bad({ damping: 0 })).toThrow(/damping/);
-    expect(bad({ rule: "heuristic" as "heuristicPi" })).toThrow();
-    const optimizer = kfac({ blocks, learningRate: 0.1 });
-    expect(() => optimizer.update(start(), optimizer.init(start()), start())).toThrow(/kfac needs the kronecker/);
+  it("is AdamW's for parameters outside of layers, if they are left to it", () => {
+    const optimizer = kfac({ learningRate: 0.1, rest: "adamw", restLearningRate: 0.01 });
+    const { paramsAt } = simulated(optimizer, 1);
+    // Adam's first step is the learning rate against the sign of the gradient.
+    for (const name of ["scale", "shift"]) {
+      const moved = difference(paramsAt(1)[name], paramsAt(0)[name]);
+      const expected = (gradientAtStart[name] as number[]).map((g) => -0.01 * Math.sign(g));
+      expect(moved, name).toEqual(expected.map((value) => expect.closeTo(value, 5)));
+    }
+    expect(Math.abs(difference(paramsAt(1).w1, paramsAt(0).w1)[0] as number)).not.toBeCloseTo(0.01, 4);
   });
+});
+
+describe("what can go wrong", () => {
+  it("a batch that is not finite is left out of the factors and counted, and a loop can leave out its step", () => {
+    const optimizer = applyIfFinite(kfac({ learningRate: 0.1, inverseInterval: 1, adaptiveDamping: true }));
+    const { paramsAt, staysFinite, losses } = simulated(optimizer, 9, { broken: 5 });
+    expect(losses[5]).toBeNaN();
+    expect(paramsAt(6)).toEqual(paramsAt(5));
+    expect(paramsAt(7)).not.toEqual(paramsAt(5));
+    expect(staysFinite).toBe(true);
+    const bare = simulated(kfac({ learningRate: 0.1, inverseInterval: 1 }), 3, { broken: 2 });
+    expect(bare.known.skipped).toBe(1);
+    expect(bare.known["w1 condition"]).toBeGreaterThan(1);
+  });
+
+  it("a batch of one trains", () => {
+    const single = { inputs: inputs.slice([0, 0], [1, 6]), targets: tensor(Int32Array.of(2)) };
+    const { losses, staysFinite } = simulated(kfac({ learningRate: 0.1 }), 10, single);
+    expect(losses.at(-1)).toBeLessThan(losses[0] as number);
+    expect(staysFinite).toBe(true);
+  });
+
+  it("keys of an attention, whose reduced factor is zero, and a parameter that the loss ignores", () => {
+    const params: Params = {
+      q: normal(key(21), [4, 4]),
+      k: normal(key(22), [4, 4]),
+      v: normal(key(23), [4, 4]),
+      head: normal(key(24), [4, 3]),
+      ignored: normal(key(25), [3, 2]),
+    };
+    const problem: CurvatureProblem<Params> = {
+      loss: crossEntropy,
+      model(p, x) {
+        const [q, k, v] = ["q", "k", "v"].map((name) => x.dot(at(p, name), { contract: [[2], [0]] }));
+        const mixed = scaledDotProductAttention(q as Tensor, k as Tensor, v as Tensor);
+        return mixed.mean({ axis: 1 }).dot(at(p, "head"));
+      },
+    };
+    const setting = { problem, params, inputs: normal(key(26), [6, 5, 4]), targets: targets.slice([0], [6]) };
+    const { losses, staysFinite, known, paramsAt } = simulated(
+      kfacReduce({ learningRate: 0.1, damping: 0.1 }),
+      10,
+      setting,
+    );
+    expect(losses.at(-1)).toBeLessThan(losses[0] as number);
+    expect(staysFinite).toBe(true);
+    expect(paramsAt(10).ignored).toEqual(paramsAt(0).ignored);
+    expect(known["k scale"]).toBe(1);
+    expect(known["ignored clipped"]).toBe(1);
+  });
+
+  it("an inversion that fails keeps the inverse before and raises λ of its block tenfold", () => {
+    // A λ that is not a number for one step, of a schedule that breaks.
+    const broken = schedule("broken", {}, (step) => step.equal(1).where(Number.NaN, 0.01));
+    const optimizer = kfac({ learningRate: 0.01, damping: broken, inverseInterval: 1, rule: "sqrtBoth" });
+    const { known, paramsAt } = simulated(optimizer, 2);
+    expect(known).toMatchObject({ "w1 recoveries": 1, "w1 boost": 10, "w1 refreshed": 0, skipped: 3 });
+    expect(paramsAt(2).w1?.every(Number.isFinite)).toBe(true);
+    const after = simulated(kfac({ learningRate: 0.01, damping: broken, inverseInterval: 1 }), 3).known;
+    expect(after["w1 damping"]).toBeCloseTo(0.1, 6);
+  });
+
+  it("options and uses that do not fit are refused", () => {
+    expect(() => kfac({ factorInterval: 3, inverseInterval: 10 })).toThrow(/no multiple/);
+    expect(() => kfac({ damping: 0 })).toThrow(/damping/);
+    expect(() => kfac({ rule: "heuristic" as "heuristicPi" })).toThrow(/one of/);
+    expect(() => kfac({ lowerRatio: 0.9 })).toThrow(/above upperRatio/);
+    const optimizer = kfac();
+    expect(() => optimizer.init(start())).toThrow(/kfac needs the blocks of the model/);
+    const state = optimizer.init(start(), curvature);
+    expect(() => optimizer.update(start(), state, start())).toThrow(/kfac needs the kronecker/);
+    expect(() => masked(optimizer, () => true)).toThrow(/Use its option rest/);
+    expect(() => chain(optimizer, singd())).toThrow(/want a curvature each/);
+    expect(() => singd().init(start(), { blocks: [] })).toThrow(/no parameter of the model is a layer/);
+    expect(lookahead(optimizer).rule.curvature).toEqual({ flavour: "expand", fisher: "mc", draws: 1 });
+  });
+});
+
+describe("SINGD", () => {
+  it.each(["dense", "lowerTriangular", "upperTriangular"] as const)(
+    "finds the inverse of a factor, %s roots",
+    (structure) => {
+      const optimizer = singd({
+        learningRate: 0,
+        damping: 0.1,
+        likeKfac: true,
+        preconditionerRate: 0.3,
+        interval: 1,
+        structure,
+      });
+      const problem: CurvatureProblem<Params> = { loss: squaredError, model: (p, x) => x.dot(at(p, "w")) };
+      const { roots } = simulated(optimizer, 60, {
+        problem,
+        params: { w: normal(key(5), [6, 2]) },
+        targets: normal(key(6), [24, 2]),
+      });
+      const covariance = inputs
+        .transpose()
+        .matmul(inputs)
+        .mul(1 / 24);
+      const identity = covariance.iotaLike(0).equal(covariance.iotaLike(1)).cast("f32");
+      const root = (roots.w as Tensor).reshape([6, 6]);
+      // Kᵀ (A + λ I) K is the identity exactly where K Kᵀ is the inverse.
+      const left = root
+        .transpose()
+        .matmul(covariance.add(identity.mul(0.1)))
+        .matmul(root)
+        .sub(identity);
+      expect(lengthOf(Array.from(evaluateReference([left])[0]?.values ?? []))).toBeLessThan(1e-4);
+    },
+  );
 });

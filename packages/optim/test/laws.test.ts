@@ -12,7 +12,7 @@ import {
 } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import { evalParams, type OptimizerState, optimizers } from "../src/index";
-import { begin, extrasOf, knownOptions, numbers, training } from "./training";
+import { begin, extrasOf, knownOptions, numbers, structureOf, training } from "./training";
 
 beforeAll(async () => {
   await init();
@@ -69,7 +69,7 @@ describe.each(records)("$name", (record) => {
     const params = { weight: normal(key(1), [64, 48]), bias: normal(key(2), [500]) };
     const loss = ({ weight, bias }: typeof params) => weight.square().sum().add(bias.square().sum());
     const optimizer = record.create();
-    const state = optimizer.init(params);
+    const state = optimizer.init(params, structureOf(params));
     const [, next] = optimizer.update(grad(loss)(params), state, params, extrasOf(loss, params));
     const describeState = (tree: OptimizerState) => {
       const { leaves, structure } = treeFlatten<Tensor>(tree);

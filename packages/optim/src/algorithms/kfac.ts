@@ -1,259 +1,549 @@
 import {
   type Block,
-  type BlockFactors,
+  type CurvaturePower,
+  curvaturePowers,
   type DampingRule,
   dampingRules,
-  type Eigenbasis,
-  type Inverses,
-  invertFactors,
-  precondition,
+  type FisherKind,
+  type Flavour,
+  fisherKinds,
 } from "@thalweg/curvature";
-import { ArgumentError, full, scalar, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { constant, decayConstant, nonNegative, positive } from "../constant";
-import { checkSteps, type Schedule } from "../schedules/schedule";
-import { mapTensors, type TensorTree, treeZeros } from "../tensors";
-import { type Extra, type GradientTransformation, transformation, unknownName } from "../transform";
+import { ArgumentError, formatPath, full, type Tensor, treeFlatten, treeLeaves, treeUnflatten } from "@thalweg/tensor";
+import { type Constant, constant, decayConstant, fraction, nonNegative, positive } from "../constant";
+import type { ValuesOf } from "../hyperparameter";
+import { defineOptimizer } from "../optimizer-record";
+import type { Schedule } from "../schedules/schedule";
+import { mapTensors, type TensorTree, treeDot, treeZeros } from "../tensors";
+import {
+  type Curvature,
+  contextAt,
+  type Extra,
+  type GradientTransformation,
+  type ModelStructure,
+  type Rule,
+  transformation,
+  type UpdateContext,
+} from "../transform";
+import {
+  type BlockGraft,
+  blockGrafts,
+  type GraftState,
+  graftConstants,
+  grafted,
+  graftSteps,
+  startGraft,
+} from "../transforms/block-graft";
+import { turnsOf } from "../transforms/block-turns";
+import { type DecayMask, decaysOf } from "../transforms/decay";
+import {
+  type BlockDamping,
+  cell,
+  columns,
+  leavesOf,
+  type PreconditionerOptions,
+  type PreconditionerState,
+  type PreconditionerStep,
+  preconditioned,
+  refreshedPreconditioner,
+  startPreconditioner,
+} from "../transforms/kronecker";
+import { adaptedDamping, modelSteps } from "../transforms/quadratic-model";
+import { masked } from "../wrappers/masked";
+import { adamw } from "./adam";
+import { amount, epsilon, learningRate, momentumSpace, off, retained, steps, weightDecay } from "./specs";
 
-export interface KfacOptions {
-  /** How the parameters fall into blocks: `kroneckerCurvature(…).blocks`. */
-  readonly blocks: readonly Block[];
+interface KroneckerDescentOptions {
   readonly learningRate: number | Schedule;
-  /** λ, on the scale of the loss. Default 1e-3. */
-  readonly damping?: number | Schedule;
-  /**
-   * How λ meets the factors; `"eigenvalueCorrected"` is EKFAC, which damps like `"exactKronecker"` and measures the
-   * curvature along the pairs of eigenvectors at every refresh of the factors. Default `"heuristicPi"`.
-   */
-  readonly rule?: DampingRule | "eigenvalueCorrected";
-  /** Steps between two measurements of the factors. Default 1. */
-  readonly factorInterval?: number;
-  /** Steps between two inversions; a multiple of `factorInterval`. Default 10. */
-  readonly inverseInterval?: number;
-  /** What averages of factors retain at each measurement; they are corrected for their start at zero. Default 0.95. */
-  readonly decay?: number;
-  /** Heavy ball on the preconditioned gradient. Default 0.9. */
-  readonly momentum?: number | Schedule;
-  /** Looks ahead along the velocity. Default false. */
-  readonly nesterov?: boolean;
-  /**
-   * Largest ⟨u, g⟩ times the squared learning rate, twice a bound on the divergence between the model before and after a
-   * step: longer steps are shortened. 0 is no limit. Default 1e-3.
-   */
-  readonly clip?: number | Schedule;
-  /** Shrinks parameters. Default 0. */
-  readonly weightDecay?: number | Schedule;
-  /** Adds weight decay to gradient and λ, as a penalty in the loss would, and not to the update. Default false. */
-  readonly coupled?: boolean;
-  /** Gives every block the length of its gradient (`"gradient"`), as if only directions were preconditioned. Default `"none"`. */
-  readonly graft?: "none" | "gradient";
+  readonly damping: number | Schedule;
+  readonly rule: DampingRule | "eigenvalueCorrected";
+  readonly power: CurvaturePower;
+  readonly flavour: Flavour | "auto";
+  readonly fisher: FisherKind;
+  readonly draws: number;
+  readonly factorInterval: number;
+  readonly inverseInterval: number;
+  readonly stagger: number;
+  readonly burnIn: number;
+  readonly decay: number | Schedule;
+  readonly momentum: number | Schedule;
+  readonly nesterov: boolean;
+  readonly adaptiveSteps: boolean;
+  readonly adaptiveDamping: boolean;
+  readonly dampingInterval: number;
+  readonly omega: number;
+  readonly lowerRatio: number;
+  readonly upperRatio: number;
+  readonly leastDamping: number;
+  readonly largestDamping: number;
+  readonly blockDamping: BlockDamping;
+  readonly gradientDamping: number | Schedule;
+  readonly clip: number | Schedule;
+  readonly graft: BlockGraft;
+  readonly weightDecay: number | Schedule;
+  readonly decoupled: boolean;
+  readonly decayMask: DecayMask;
+  /** For parameters outside of layers; undefined: their diagonals, or 2 × 2 matrices. */
+  readonly rest: GradientTransformation | undefined;
 }
-
-type FactorTree = Readonly<Record<string, BlockFactors>>;
 
 /** (A type, so that it counts as a tree.) */
 type KfacBuffers = {
-  /** Averages of factors that begin at zero, and how many measurements are in them: f32. */
-  readonly factors: FactorTree;
-  readonly measured: Tensor;
-  readonly inverses: Inverses;
-  /** Factors that multiply λ of each block, raised where an inversion failed. */
-  readonly boosts: Readonly<Record<string, Tensor>>;
-  /** Measurements and inversions that were not finite and were left out: u32. */
-  readonly skipped: Tensor;
+  readonly preconditioner: PreconditionerState;
+  /** λ where it adapts. */
+  readonly damping: Tensor | null;
+  /** Of heavy ball; with steps by the quadratic model the update before. */
   readonly velocity: TensorTree;
+  readonly graft: GraftState;
+  readonly rest: TensorTree;
 };
 
-/** How much λ of a block rises when its inverse is not finite. */
-const boost = 10;
-
-/** 1 if all elements are finite. */
-const areFinite = (tree: unknown): Tensor =>
-  treeLeaves<Tensor>(tree)
-    .map((x) => x.isFinite().all())
-    .reduce((one, other) => one.and(other));
-
-const choose = (condition: Tensor, yes: unknown, no: unknown): TensorTree =>
-  mapTensors((a, b) => condition.where(a, b), yes as TensorTree, no as TensorTree);
-
 /**
- * K-FAC: multiplies gradients by the inverse of the Kronecker-factored curvature.
- *
- * `update` wants `extra.kronecker`, a function that gives factors of the batch; it is called in the steps that measure, so
- * that the others compile without it.
- *
- * @throws ArgumentError for intervals that do not fit, and values outside of their range.
- * @see Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature (2015)
- * @see George et al., Fast approximate natural gradient descent in a Kronecker-factored eigenbasis (2018), for EKFAC
- * @example
- * const curvature = kroneckerCurvature(problem, params, batch);
- * const optimizer = kfac({ blocks: curvature.blocks, learningRate: 0.1 });
- * const evaluation = curvature.evaluate(params, batch, { key });
- * const [updates, next] = optimizer.update(evaluation.gradients, state, params, { kronecker: () => evaluation });
+ * K-FAC and its kin. The order of a step: factors into their averages, inverses whose turn it is, the direction, its length
+ * of another method (graft), the limit on ⟨u, g⟩, momentum, the learning rate with decoupled decay, and λ.
  */
-export function kfac(options: KfacOptions): GradientTransformation {
-  const owner = "kfac";
-  const {
-    blocks,
-    learningRate,
-    damping = 1e-3,
-    rule = "heuristicPi",
-    factorInterval = 1,
-    inverseInterval = Math.ceil(10 / factorInterval) * factorInterval,
-    decay = 0.95,
-    momentum = 0.9,
-    nesterov = false,
-    clip = 1e-3,
-    weightDecay = 0,
-    coupled = false,
-    graft = "none",
-  } = options;
-  checkSteps(`${owner}: factorInterval`, factorInterval, 1);
-  checkSteps(`${owner}: inverseInterval`, inverseInterval, 1);
-  if (inverseInterval % factorInterval !== 0) {
+function kroneckerDescent(owner: string, options: KroneckerDescentOptions): GradientTransformation {
+  const { damping, momentum, clip, weightDecay: decayRate, graft, burnIn, adaptiveSteps, adaptiveDamping } = options;
+  if (adaptiveDamping && typeof damping !== "number") {
+    throw new ArgumentError(`${owner}: damping follows a schedule and adapts itself. Give a number to start with.`);
+  }
+  if (options.lowerRatio > options.upperRatio) {
     throw new ArgumentError(
-      `${owner}: inverseInterval ${inverseInterval} is no multiple of factorInterval ${factorInterval}. Factors are ` +
-        "inverted in steps that measure them.",
+      `${owner}: lowerRatio ${options.lowerRatio} is above upperRatio ${options.upperRatio}. Ratios below the first are ` +
+        "bad, above the second good.",
     );
   }
-  const rules = [...dampingRules, "eigenvalueCorrected"];
-  if (!rules.includes(rule)) throw unknownName(`damping rule of ${owner}`, rule, rules);
-  const isCorrected = rule === "eigenvalueCorrected";
-  const dampingRule = isCorrected ? "exactKronecker" : rule;
-  const [isClipped, isDecayed] = [clip !== 0, weightDecay !== 0];
-
-  const invert = (factors: FactorTree, lambdaOf: (name: string) => Tensor): Inverses =>
-    Object.assign({}, ...blocks.map((block) => invertFactors([block], factors, lambdaOf(block.name), dampingRule)));
+  if (options.leastDamping > options.largestDamping) {
+    throw new ArgumentError(
+      `${owner}: leastDamping ${options.leastDamping} is above largestDamping ${options.largestDamping}.`,
+    );
+  }
+  const turns = turnsOf(owner, {
+    ...options,
+    dampingInterval: adaptiveDamping ? options.dampingInterval : undefined,
+  });
+  const isCorrected = options.rule === "eigenvalueCorrected";
+  const own: PreconditionerOptions = {
+    rule: isCorrected ? "exactKronecker" : (options.rule as DampingRule),
+    isCorrected,
+    power: options.power,
+    blockDamping: options.blockDamping,
+    turns,
+  };
+  const byGradient = options.blockDamping === "gradient";
+  const [isClipped, isDecayed] = [clip !== 0 && !adaptiveSteps, decayRate !== 0];
+  const isPenalty = isDecayed && !options.decoupled;
+  const { rest } = options;
+  const chosenBlocks = (blocks: readonly Block[]): readonly Block[] =>
+    rest === undefined ? blocks : blocks.filter(({ kind }) => kind === "kronecker" || kind === "embedding");
+  const restOf = (blocks: readonly Block[]): Rule | undefined => {
+    if (rest === undefined) return undefined;
+    const names = new Set(chosenBlocks(blocks).flatMap(parameterNames));
+    return masked(rest, ({ path }) => !names.has(formatPath(path))).rule;
+  };
+  const restConstants: readonly Constant[] =
+    rest?.rule.constants.map((inner) => ({ ...inner, name: `rest.${inner.name}` })) ?? [];
 
   return transformation<KfacBuffers>({
     name: owner,
-    needs: ["kronecker"],
+    needs: ["kronecker", ...(adaptiveDamping ? (["loss", "valueAndGrad"] as const) : [])],
+    curvature: { flavour: options.flavour, fisher: options.fisher, draws: options.draws },
     constants: [
-      constant(owner, "learningRate", learningRate, nonNegative),
-      constant(owner, "damping", damping, positive),
-      decayConstant(owner, "decay", decay),
-      decayConstant(owner, "momentum", momentum),
+      ...(adaptiveSteps ? [] : [constant(owner, "learningRate", options.learningRate, nonNegative)]),
+      ...(adaptiveDamping ? [] : [constant(owner, "damping", damping, positive)]),
+      decayConstant(owner, "decay", options.decay),
+      ...(adaptiveSteps ? [] : [decayConstant(owner, "momentum", momentum)]),
       ...(isClipped ? [constant(owner, "clip", clip, nonNegative)] : []),
-      ...(isDecayed ? [constant(owner, "weightDecay", weightDecay, nonNegative)] : []),
+      ...(isDecayed ? [constant(owner, "weightDecay", decayRate, nonNegative)] : []),
+      ...(byGradient ? [constant(owner, "gradientDamping", options.gradientDamping, nonNegative)] : []),
+      ...graftConstants(owner, graft),
+      ...restConstants,
     ],
-    init(params) {
-      const factors = zeroFactors(blocks);
-      const shapes = invert(factors, () => scalar(1));
+    init(params, model) {
+      const all = requireBlocks(owner, model);
       return {
-        factors,
-        measured: full([], 0),
-        inverses: mapTensors((x) => full(x.shape, 0), shapes as TensorTree) as Inverses,
-        boosts: Object.fromEntries(blocks.map(({ name }) => [name, full([], 1)])),
-        skipped: tensor(Uint32Array.of(0), { shape: [] }),
+        preconditioner: startPreconditioner(chosenBlocks(all), own),
+        damping: adaptiveDamping ? full([], damping as number) : null,
         velocity: treeZeros(params),
+        graft: startGraft(graft, params),
+        rest: restOf(all)?.init(params) ?? null,
       };
     },
-    refreshesAt: (step) => (step % inverseInterval === 0 ? true : step % factorInterval === 0 ? "statistics" : false),
-    update(gradients, before, { params, step, constant: numbers, extra }) {
-      const [alpha] = numbers("learningRate") as [Tensor];
-      const [lambda] = numbers("damping") as [Tensor];
-      const [mu] = numbers("momentum") as [Tensor];
-      const [eta] = isDecayed ? (numbers("weightDecay") as [Tensor]) : [undefined];
-      const isPenalty = coupled && eta !== undefined;
-      const g = isPenalty ? mapTensors((own, x) => own.add(x.mul(eta)), gradients, params) : gradients;
-      const total = isPenalty ? lambda.add(eta) : lambda;
-      const isDue = (interval: number) => step.rem(interval).equal(0);
+    refreshesAt: turns.refreshesAt,
+    update(gradients, before, context) {
+      const { params, step, constant: numbers, extra } = context;
+      const curvature = extra.kronecker as Curvature;
+      const blocks = chosenBlocks(curvature.blocks);
+      const eta = isDecayed ? (numbers("weightDecay") as [Tensor])[0] : undefined;
+      const decayed = eta === undefined ? gradients : withDecay(gradients, params, eta, options.decayMask);
+      const g = isPenalty ? decayed : gradients;
+      const base = before.damping ?? (numbers("damping") as [Tensor])[0];
+      const lambda = isPenalty && eta !== undefined ? base.add(eta) : base;
+      const stepOf: PreconditionerStep = {
+        curvature,
+        blocks,
+        damping: lambda,
+        gradientDamping: byGradient ? numbers("gradientDamping")[0] : undefined,
+        gradients: g,
+        decay: numbers("decay"),
+        step,
+        refresh: extra.refresh,
+      };
+      const preconditioner = refreshedPreconditioner(before.preconditioner, stepOf, own);
+      // Methods beside the curvature count the updates after the burn-in.
+      const moving = burnIn === 0 ? context : contextAt(context, step.maximum(burnIn).sub(burnIn));
+      const [lengths, graftState] = graftSteps(graft, before.graft, { ...moving, gradients, decayed });
+      const direct = onlyBlocks(blocks, preconditioned(preconditioner, stepOf, own));
+      const u = graft === "none" ? direct : grafted(blocks, direct, lengths);
+      const { alpha, velocity, moved } = adaptiveSteps
+        ? byQuadraticModel(u, before.velocity, onlyBlocks(blocks, g), lambda, curvature)
+        : byRate(u, onlyBlocks(blocks, g));
+      const decays = eta === undefined || isPenalty ? undefined : alpha.mul(eta).neg();
+      const shrink = onlyBlocks(blocks, params);
+      const curved = decays === undefined ? moved : withDecay(moved, shrink, decays, options.decayMask);
+      const inner = restOf(curvature.blocks)?.update(gradients, before.rest, restContext(moving));
+      const all = inner === undefined ? curved : besides(blocks, curved, inner[0]);
+      const isBurning = burnIn > 0 ? step.less(burnIn) : undefined;
+      const settled = <T extends TensorTree>(fresh: T, old: T): T =>
+        isBurning === undefined ? fresh : (mapTensors((a, b) => isBurning.where(b, a), fresh, old) as T);
+      const updates = isBurning === undefined ? all : mapTensors((x) => isBurning.where(0, x), all);
+      const nextDamping =
+        before.damping !== null && turns.adapts(extra.refresh)
+          ? turns
+              .isAdapted(step)
+              .where(dampingAfter(updates, g, isPenalty ? eta : undefined, before.damping, context), before.damping)
+          : before.damping;
+      return [
+        updates,
+        {
+          preconditioner,
+          damping: nextDamping,
+          velocity: settled(velocity, before.velocity),
+          graft: settled(graftState, before.graft),
+          rest: inner === undefined ? null : settled(inner[1], before.rest),
+        },
+      ];
 
-      let { factors, measured, inverses, boosts, skipped } = before;
-      const lambdaOf = (name: string): Tensor => total.mul(boosts[name] as Tensor);
-      if (extra.refresh !== false) {
-        const source = (extra.kronecker as NonNullable<Extra["kronecker"]>)();
-        const [retained, added] = numbers("decay") as [Tensor, Tensor];
-        const isUsable = areFinite(source.factors);
-        const isMeasured = isDue(factorInterval).and(isUsable);
-        const moved = mapTensors(
-          (own, fresh) => own.mul(retained).add(fresh.mul(added)),
-          before.factors as TensorTree,
-          source.factors as TensorTree,
-        );
-        factors = choose(isMeasured, moved, before.factors) as FactorTree;
-        measured = isMeasured.where(measured.add(1), measured);
-        skipped = isDue(factorInterval).and(isUsable.not()).where(skipped.add(1), skipped);
-        const weight = retained.pow(measured).neg().add(1);
-        const average = mapTensors((x) => x.div(measured.greater(0).where(weight, 1)), factors as TensorTree);
-        if (extra.refresh !== "statistics") {
-          const fresh = invert(average as FactorTree, lambdaOf);
-          for (const { name } of blocks) {
-            const isInverse = areFinite(fresh[name]);
-            const isReplaced = isDue(inverseInterval).and(measured.greater(0));
-            const own = choose(isReplaced.and(isInverse), fresh[name], inverses[name]) as Inverses[string];
-            const hasFailed = isReplaced.and(isInverse.not());
-            inverses = { ...inverses, [name]: own };
-            boosts = {
-              ...boosts,
-              [name]: hasFailed.where((boosts[name] as Tensor).mul(boost), boosts[name] as Tensor),
-            };
-            skipped = hasFailed.where(skipped.add(1), skipped);
-          }
-        }
-        if (isCorrected) {
-          const corrected = source.correct(inverses);
-          const isNew = isDue(inverseInterval);
-          inverses = Object.fromEntries(
-            Object.entries(inverses).map(([name, basis]) => {
-              if (!("values" in basis)) return [name, basis];
-              const fresh = (corrected[name] as Eigenbasis).values;
-              const averaged = isNew.where(fresh, basis.values.mul(retained).add(fresh.mul(added)));
-              return [name, { ...basis, values: isMeasured.and(fresh.isFinite().all()).where(averaged, basis.values) }];
-            }),
-          );
-        }
+      /** Heavy ball and a learning rate. */
+      function byRate(direction: TensorTree, slope: TensorTree) {
+        const [alpha] = numbers("learningRate") as [Tensor];
+        const [mu] = numbers("momentum") as [Tensor];
+        const short = isClipped ? shortened(direction, slope, alpha, (numbers("clip") as [Tensor])[0]) : direction;
+        const velocity = mapTensors((v, x) => v.mul(mu).add(x), before.velocity, short);
+        const ahead = options.nesterov ? mapTensors((v, x) => x.add(v.mul(mu)), velocity, short) : velocity;
+        return { alpha, velocity, moved: mapTensors((v) => v.mul(alpha).neg(), ahead) };
       }
-
-      const solved = blocks.reduce((tree, block) => precondition([block], inverses, tree, lambdaOf(block.name)), g);
-      const directed = graft === "gradient" ? mapTensors(withLengthOf, solved, g) : solved;
-      const u = isClipped ? shortened(directed, g, alpha, (numbers("clip") as [Tensor])[0]) : directed;
-      const velocity = mapTensors((v, own) => v.mul(mu).add(own), before.velocity, u);
-      const moved = nesterov ? mapTensors((v, own) => own.add(v.mul(mu)), velocity, u) : velocity;
-      const updateOf = (v: Tensor, x: Tensor): Tensor =>
-        (eta === undefined || isPenalty ? v : v.add(x.mul(eta))).mul(alpha).neg();
-      return [mapTensors(updateOf, moved, params), { factors, measured, inverses, boosts, skipped, velocity }];
     },
-    quantities: ({ skipped }) => ({ skipped: skipped.cast("f32") }),
+    quantities({ preconditioner: { table, factors, skipped }, damping: adapted }) {
+      const cells = Object.keys(factors).flatMap((name, index) =>
+        columns.map((column) => [`${name} ${column}`, cell(table, index, column)] as const),
+      );
+      return {
+        skipped: skipped.cast("f32"),
+        ...(adapted !== null && { damping: adapted }),
+        ...Object.fromEntries(cells),
+      };
+    },
   });
+
+  /** λ after a step, from what the loss did on the same batch. */
+  function dampingAfter(
+    updates: TensorTree,
+    g: TensorTree,
+    eta: Tensor | undefined,
+    before: Tensor,
+    { params, extra }: UpdateContext,
+  ): Tensor {
+    const { loss, valueAndGrad, kronecker } = extra as Required<Extra>;
+    const next = mapTensors((x, u) => x.add(u), params, updates);
+    const penalty = (at: TensorTree): Tensor | undefined =>
+      eta && decayedSquares(at, options.decayMask).mul(eta.mul(0.5));
+    const [here, there] = [penalty(params), penalty(next)];
+    const lossChange = valueAndGrad(next)[0].sub(loss);
+    const change = here && there ? lossChange.add(there.sub(here)) : lossChange;
+    const bend = kronecker.forms([updates]).reshape([]);
+    const both = eta === undefined ? bend : bend.add(decayedSquares(updates, options.decayMask).mul(eta));
+    return adaptedDamping(before, change, both.mul(0.5).add(treeDot(updates, g)), {
+      factor: options.omega ** options.dampingInterval,
+      thresholds: [options.lowerRatio, options.upperRatio],
+      bounds: [options.leastDamping, options.largestDamping],
+    });
+  }
 }
 
-/** `u` scaled to the length of `like`. */
-function withLengthOf(u: Tensor, like: Tensor): Tensor {
-  const [own, wanted] = [u, like].map((x) => x.square().sum().sqrt()) as [Tensor, Tensor];
-  return u.mul(own.greater(0).where(wanted.div(own.greater(0).where(own, 1)), 0));
+/** Rate and momentum that minimise the quadratic model with λ. The update is a direction now, not a velocity. */
+function byQuadraticModel(
+  u: TensorTree,
+  past: TensorTree,
+  g: TensorTree,
+  lambda: Tensor,
+  curvature: Curvature,
+): { readonly alpha: Tensor; readonly velocity: TensorTree; readonly moved: TensorTree } {
+  const forms = curvature.forms([u, past]);
+  const form = (i: number, j: number): Tensor => forms.slice([i, j], [i + 1, j + 1]).reshape([]);
+  const products = [
+    form(0, 0).add(treeDot(u, u).mul(lambda)),
+    form(0, 1).add(treeDot(u, past).mul(lambda)),
+    form(1, 1).add(treeDot(past, past).mul(lambda)),
+  ] as const;
+  // α is the length along u, which points uphill.
+  const { rate, momentum } = modelSteps(products, [treeDot(g, u), treeDot(g, past)]);
+  const moved = mapTensors((x, p) => x.mul(rate).add(p.mul(momentum)), u, past);
+  return { alpha: rate.neg(), velocity: moved, moved };
 }
 
 /** ν u with ν = min(1, √(κ / (α² |⟨u, g⟩|))). */
 function shortened(u: TensorTree, g: TensorTree, alpha: Tensor, kappa: Tensor): TensorTree {
-  const products = treeLeaves<Tensor>(mapTensors((a, b) => a.mul(b).sum(), u, g));
-  const size = products
-    .reduce((sum, own) => sum.add(own))
-    .abs()
-    .mul(alpha.square());
+  const size = treeDot(u, g).abs().mul(alpha.square());
   const isLong = size.greater(kappa);
   const nu = isLong.where(kappa.div(isLong.where(size, 1)).sqrt(), 1);
   return mapTensors((own) => own.mul(nu), u);
 }
 
-function zeroFactors(blocks: readonly Block[]): FactorTree {
-  const square = (groups: number, size: number) => full(groups === 1 ? [size, size] : [groups, size, size], 0);
-  const ofBlock = (block: Block): BlockFactors => {
-    switch (block.kind) {
-      case "kronecker": {
-        const { groups, outs, ins } = block.layout;
-        return { a: square(groups, ins + (block.bias === undefined ? 0 : 1)), b: square(groups, outs) };
-      }
-      case "embedding": {
-        const { outs, ins } = block.layout;
-        return { a: block.isDense ? square(1, ins) : full([ins], 0), b: square(1, outs) };
-      }
-      case "unitwise": {
-        const { shape } = block.scale;
-        return { scale: full(shape, 0), cross: full(shape, 0), shift: full(shape, 0) };
-      }
-      case "diagonal":
-        return { diagonal: full(block.parameter.shape, 0) };
-    }
-  };
-  return Object.fromEntries(blocks.map((block) => [block.name, ofBlock(block)]));
+/** `tree + eta * params` for parameters that decay. */
+function withDecay(tree: TensorTree, params: TensorTree, eta: Tensor, mask: DecayMask): TensorTree {
+  const decays = decaysOf(mask, params);
+  let index = 0;
+  return mapTensors((x, p) => (decays[index++] ? x.add(p.mul(eta)) : x), tree, params);
 }
+
+function decayedSquares(tree: TensorTree, mask: DecayMask): Tensor {
+  const decays = decaysOf(mask, tree);
+  return treeLeaves<Tensor>(tree)
+    .filter((_, index) => decays[index])
+    .reduce((sum, x) => sum.add(x.square().sum()), full([], 0));
+}
+
+const parameterNames = (block: Block): readonly string[] => {
+  switch (block.kind) {
+    case "kronecker":
+      return block.bias === undefined ? [block.weight.name] : [block.weight.name, block.bias.name];
+    case "embedding":
+      return [block.weight.name];
+    case "unitwise":
+      return [block.scale.name, block.shift.name];
+    case "diagonal":
+      return [block.parameter.name];
+  }
+};
+
+/** Zeros in place of the parameters of other blocks. */
+function onlyBlocks(blocks: readonly Block[], tree: TensorTree): TensorTree {
+  const own = new Set(blocks.flatMap(leavesOf));
+  let index = 0;
+  return mapTensors((x) => (own.has(index++) ? x : x.zerosLike()), tree);
+}
+
+/** The leaves of `tree` where the blocks have parameters, those of `other` elsewhere. */
+function besides(blocks: readonly Block[], tree: TensorTree, other: TensorTree): TensorTree {
+  const own = new Set(blocks.flatMap(leavesOf));
+  const others = treeLeaves<Tensor>(other);
+  const { leaves, structure } = treeFlatten<Tensor>(tree);
+  const merged = leaves.map((leaf, index) => (own.has(index) ? leaf : (others[index] as Tensor)));
+  return treeUnflatten(structure, merged) as TensorTree;
+}
+
+/** What the rule for the rest sees: its hyperparameters by their own names. */
+const restContext = (context: UpdateContext): UpdateContext => ({
+  ...context,
+  constant: (name, at) => context.constant(`rest.${name}`, at),
+});
+
+/** @throws ArgumentError without blocks. */
+export function requireBlocks(owner: string, model: ModelStructure | undefined): readonly Block[] {
+  if (model !== undefined) return model.blocks;
+  throw new ArgumentError(
+    `${owner} needs the blocks of the model. Write optimizer.init(params, kroneckerCurvature(problem, params, batch, optimizer.rule.curvature)).`,
+  );
+}
+
+const positiveAmount = <const D extends number>(value: D, description: string) =>
+  ({ type: "float", default: value, description, ...positive }) as const;
+
+/** A retained fraction that is not usually tuned. */
+const share = <const D extends number>(value: D, description: string) =>
+  ({ type: "float", default: value, schedulable: true, description, ...fraction }) as const;
+
+/** λ, over the decades where it is tuned. */
+export const dampingSpec = <const D extends number>(value: D) =>
+  ({
+    type: "float",
+    default: value,
+    schedulable: true,
+    tuning: { distribution: "logUniform", low: 1e-4, high: 1 },
+    description: "λ, on the scale of the loss",
+    ...positive,
+  }) as const;
+
+/** How the curvature is measured. */
+export const measurement = {
+  fisher: {
+    type: "choice",
+    default: "mc",
+    choices: fisherKinds,
+    description:
+      "the vectors that are sent back: targets that the model draws, the columns of a root of the Hessian, …",
+  },
+  draws: { type: "integer", default: 1, min: 1, description: "random vectors per example" },
+} as const;
+
+const flavourSpec = <const D extends Flavour | "auto">(value: D) =>
+  ({
+    type: "choice",
+    default: value,
+    choices: ["expand", "reduce", "auto"],
+    description: "positions that share a weight count one by one, or are reduced to one for each example",
+  }) as const;
+
+const shared = {
+  learningRate: { ...learningRate(0.05), description: "step size; not used with adaptiveSteps" },
+  damping: dampingSpec(0.01),
+  momentum: retained(0.9, "retained fraction of heavy ball; not used with adaptiveSteps", momentumSpace),
+  nesterov: off("look ahead along the velocity"),
+  ...measurement,
+  factorInterval: steps(1, 1, "steps between two measurements of the factors"),
+  inverseInterval: steps(10, 1, "steps between two inversions of a block, a multiple of factorInterval"),
+  stagger: steps(2, 1, "groups of blocks, of equal cost, that are inverted in different steps"),
+  burnIn: steps(0, 0, "steps at the beginning that measure factors and do not move"),
+  decay: share(0.95, "retained fraction of the factors' averages"),
+  clip: amount(1e-3, "largest ⟨u, g⟩ times the squared learning rate; 0 is no limit"),
+  graft: {
+    type: "choice",
+    default: "none",
+    choices: blockGrafts,
+    description: "whose length the direction of a block is given",
+  },
+  power: {
+    type: "choice",
+    default: "inverse",
+    choices: curvaturePowers,
+    description: "the power of the curvature that multiplies gradients: -1, or -1/2",
+  },
+  blockDamping: {
+    type: "choice",
+    default: "shared",
+    choices: ["shared", "curvature", "gradient"],
+    description: "λ of a block: λ, λ times its mean eigenvalue, or √(c |g|) of its gradient, at least λ",
+  },
+  gradientDamping: amount(1e-4, "c of blockDamping gradient"),
+  adaptiveDamping: off("Levenberg-Marquardt: λ follows how well the quadratic model predicts the loss"),
+  dampingInterval: steps(5, 1, "steps between two changes of λ"),
+  omega: {
+    type: "float",
+    default: 0.95,
+    min: 0,
+    max: 1,
+    open: "both",
+    description: "the factor of λ for each step of dampingInterval",
+  },
+  lowerRatio: positiveAmount(0.25, "λ rises where the loss falls by less than this part of what the model predicts"),
+  upperRatio: positiveAmount(0.75, "λ falls where it falls by more"),
+  leastDamping: positiveAmount(1e-8, "λ does not adapt below"),
+  largestDamping: positiveAmount(1e8, "λ does not adapt above"),
+  adaptiveSteps: off("learning rate and momentum that minimise the quadratic model, for two forward derivatives"),
+  ...weightDecay(0, true),
+  rest: {
+    type: "choice",
+    default: "curvature",
+    choices: ["curvature", "adamw"],
+    description: "for parameters outside of layers: their own diagonal or 2 × 2 matrices, or AdamW",
+  },
+  restLearningRate: amount(1e-3, "step size of AdamW for the rest"),
+  restBeta1: share(0.9, "AdamW's retained fraction of the first moment"),
+  restBeta2: share(0.999, "AdamW's retained fraction of the second moment"),
+  restEpsilon: epsilon(1e-8, "AdamW's number that is added to the root"),
+} as const;
+
+const rule = {
+  type: "choice",
+  default: "heuristicPi",
+  choices: dampingRules,
+  description: "how λ meets the factors: √λ in the ratio π or alike, λ on both, or λ on their product by eigenvectors",
+} as const;
+
+const about = {
+  family: "nonDiagonal",
+  tier: 2,
+  cost: "four products with matrices of a layer's sides; rarely their inverses; a second backward pass per measurement",
+  factors: "two matrices for each layer, and their inverses",
+} as const;
+
+type SharedValues = ValuesOf<typeof shared>;
+
+/** The rule of a record's values, with AdamW for the rest if it is asked for. */
+function fromValues(
+  name: string,
+  { rest, restLearningRate, restBeta1, restBeta2, restEpsilon, ...values }: SharedValues,
+  fixed: Pick<KroneckerDescentOptions, "rule" | "flavour">,
+): GradientTransformation {
+  const { weightDecay: decay, decayMask } = values;
+  const beside = () =>
+    adamw({
+      learningRate: restLearningRate,
+      beta1: restBeta1,
+      beta2: restBeta2,
+      epsilon: restEpsilon,
+      weightDecay: decay,
+      decayMask,
+    });
+  return kroneckerDescent(name, { ...values, ...fixed, rest: rest === "adamw" ? beside() : undefined });
+}
+
+const grafts = ({ graft, rest }: SharedValues): number =>
+  1 + (graft === "adam" ? 2 : graft === "momentum" ? 1 : 0) + (rest === "adamw" ? 2 : 0);
+
+/** The record of {@link kfac}. */
+export const kfacRecord = defineOptimizer({
+  name: "kfac",
+  title: "K-FAC",
+  source: "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
+  year: 2015,
+  ...about,
+  hyperparameters: { ...shared, flavour: flavourSpec("expand"), rule },
+  buffers: grafts,
+  create: (values) => fromValues("kfac", values, values),
+});
+
+/**
+ * K-FAC: multiplies gradients by the inverse of the Kronecker-factored curvature. Its `init` wants the blocks of the model,
+ * its `update` `extra.kronecker`, an evaluation of the curvature that {@link Rule.curvature} asks for.
+ *
+ * @see Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature (2015)
+ * @see Grosse and Martens, A Kronecker-factored approximate Fisher matrix for convolution layers (2016)
+ * @example
+ * const optimizer = kfac({ learningRate: 0.1 });
+ * const curvature = kroneckerCurvature(problem, params, batch, optimizer.rule.curvature);
+ * let state = optimizer.init(params, curvature);
+ * const evaluation = curvature.evaluate(params, batch, { key });
+ * const [updates, next] = optimizer.update(evaluation.gradients, state, params, { kronecker: evaluation });
+ */
+export const kfac = kfacRecord.create;
+
+/** The record of {@link kfacReduce}. */
+export const kfacReduceRecord = defineOptimizer({
+  name: "kfacReduce",
+  title: "K-FAC-reduce",
+  source: "Eschenhagen et al., Kronecker-Factored Approximate Curvature for Modern Neural Network Architectures",
+  year: 2023,
+  ...about,
+  hyperparameters: { ...shared, rule },
+  buffers: grafts,
+  create: (values) => fromValues("kfacReduce", values, { ...values, flavour: "reduce" }),
+});
+
+/** {@link kfac} that sums the gradients and averages the inputs of positions that share a weight before their products. */
+export const kfacReduce = kfacReduceRecord.create;
+
+/** The record of {@link ekfac}. */
+export const ekfacRecord = defineOptimizer({
+  name: "ekfac",
+  title: "EKFAC",
+  source: "George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis",
+  year: 2018,
+  ...about,
+  hyperparameters: { ...shared, flavour: flavourSpec("expand") },
+  buffers: grafts,
+  create: (values) => fromValues("ekfac", values, { ...values, rule: "eigenvalueCorrected" }),
+});
+
+/** {@link kfac} in the eigenbasis of its factors, with the second moments of gradients there in place of eigenvalues. */
+export const ekfac = ekfacRecord.create;

@@ -1,45 +1,17 @@
-import {
-  type Block,
-  blockMatrix,
-  type Factors,
-  fromBlockMatrix,
-  type KroneckerBlock,
-  type MatrixFactors,
-} from "@thalweg/curvature";
-import { ArgumentError, eye, iota, type Tensor, treeFlatten, treeUnflatten } from "@thalweg/tensor";
+import { type Block, blockMatrix, fromBlockMatrix, type KroneckerBlock, type MatrixFactors } from "@thalweg/curvature";
+import { ArgumentError, eye, type Tensor, treeFlatten, treeUnflatten } from "@thalweg/tensor";
 import { constant, decayConstant, nonNegative, positive } from "../constant";
-import { checkSteps, type Schedule } from "../schedules/schedule";
+import type { ValuesOf } from "../hyperparameter";
+import { defineOptimizer } from "../optimizer-record";
+import { checkSteps } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeZeros } from "../tensors";
-import { type GradientTransformation, transformation } from "../transform";
+import { type Curvature, type GradientTransformation, transformation } from "../transform";
+import { decaysOf } from "../transforms/decay";
+import { type MatrixStructure, matrixStructure, singdStructures } from "../transforms/matrix-structure";
+import { dampingSpec, measurement, requireBlocks } from "./kfac";
+import { learningRate, momentumSpace, off, retained, steps, weightDecay } from "./specs";
 
-/** What matrices are kept to, after every change. */
-export type SingdStructure = "dense" | "diagonal" | "blockDiagonal" | "lowerTriangular" | "upperTriangular";
-
-export interface SingdOptions {
-  /** How the parameters fall into blocks: `kroneckerCurvature(…).blocks`. */
-  readonly blocks: readonly Block[];
-  readonly learningRate: number | Schedule;
-  /** λ. Default 1e-3. */
-  readonly damping?: number | Schedule;
-  /** Heavy ball on the preconditioned gradient. Default 0.9. */
-  readonly momentum?: number | Schedule;
-  /** Added to the update, after preconditioning. Default 0. */
-  readonly weightDecay?: number | Schedule;
-  /** Riemannian momentum α₁ of the preconditioner. Default 0.5; 0 for `likeKfac`. */
-  readonly preconditionerMomentum?: number | Schedule;
-  /** Step size β₁ of the preconditioner. Default 0.01. */
-  readonly preconditionerRate?: number | Schedule;
-  /** Steps between two changes of the preconditioner. Default 10. */
-  readonly interval?: number;
-  /** Leaves the other factor's trace out, so that each factor follows its own inverse (IKFAC). Default false. */
-  readonly likeKfac?: boolean;
-  /** Default `"dense"`, which is INGD. */
-  readonly structure?: SingdStructure;
-  /** Rows of a block of `"blockDiagonal"`. Default 30. */
-  readonly blockSize?: number;
-}
-
-/** K and C with A⁻¹ ≈ K Kᵀ and B⁻¹ ≈ C Cᵀ, and their momenta: `[groups, n, n]`. (A type, so that it counts as a tree.) */
+/** K and C with A⁻¹ ≈ K Kᵀ and B⁻¹ ≈ C Cᵀ, and their momenta, as the structure keeps them. (A type, so that it counts as a tree.) */
 type Root = { readonly k: Tensor; readonly c: Tensor; readonly kMomentum: Tensor; readonly cMomentum: Tensor };
 
 type SingdBuffers = { readonly roots: Readonly<Record<string, Root>>; readonly velocity: TensorTree };
@@ -53,95 +25,102 @@ const meanTrace = (x: Tensor, n: number): Tensor =>
     .sum({ axis: [1, 2], keepDims: true })
     .div(n);
 
-/** Elements outside of the structure become 0. */
-function keeper(structure: SingdStructure, blockSize: number): (x: Tensor) => Tensor {
-  if (structure === "dense") return (x) => x;
-  return (x) => {
-    const [row, column] = [iota(x.shape, 1), iota(x.shape, 2)];
-    switch (structure) {
-      case "diagonal":
-        return row.equal(column).where(x, 0);
-      case "lowerTriangular":
-        return row.greaterEqual(column).where(x, 0);
-      case "upperTriangular":
-        return row.lessEqual(column).where(x, 0);
-      case "blockDiagonal": {
-        const blockOf = (at: Tensor) => at.sub(at.rem(blockSize));
-        return blockOf(row).equal(blockOf(column)).where(x, 0);
-      }
-    }
-  };
-}
+const layersOf = (blocks: readonly Block[]): readonly KroneckerBlock[] =>
+  blocks.filter((block): block is KroneckerBlock => block.kind === "kronecker");
 
-/**
- * SINGD, structured inverse-free natural gradient descent; with dense matrices INGD. Roots of the inverse factors are kept
- * and multiplied by what moves them towards the inverses: no factor is ever inverted, which works in low precision.
- *
- * m_K ← α₁ m_K + ½ (tr(H_C)/d_B H_K + λ tr(CᵀC)/d_B KᵀK - I) with H_K = Kᵀ A K, H_C = Cᵀ B C, K ← K - β₁ K m_K, the same
- * for C, and u = C Cᵀ G K Kᵀ. Parameters outside of Kronecker blocks take plain gradients. `update` wants
- * `extra.kronecker`, as {@link kfac} does.
- *
- * @throws ArgumentError for values outside of their range, and for blocks with no Kronecker block.
- * @see Lin et al., Simplifying momentum-based positive-definite submanifold optimization (2023)
- * @see Lin et al., Structured inverse-free natural gradient (2024)
- */
-export function singd(options: SingdOptions): GradientTransformation {
+const hyperparameters = {
+  learningRate: learningRate(1e-3),
+  damping: dampingSpec(1e-3),
+  momentum: retained(0.9, "retained fraction of heavy ball", momentumSpace),
+  preconditionerRate: {
+    type: "float",
+    default: 0.01,
+    schedulable: true,
+    description: "step size of the preconditioner",
+    ...positive,
+  },
+  preconditionerMomentum: retained(
+    0.5,
+    "retained fraction of the preconditioner's momentum; likeKfac has none",
+    momentumSpace,
+  ),
+  interval: steps(10, 1, "steps between two changes of the preconditioner"),
+  structure: {
+    type: "choice",
+    default: "dense",
+    choices: singdStructures,
+    description: "what the roots of the inverses are kept to; dense is INGD",
+  },
+  blockSize: steps(30, 1, "rows of a block of blockDiagonal; twice those of a dense block of hierarchical"),
+  likeKfac: off("leave out the other factor's trace, so that each factor follows its own inverse (IKFAC)"),
+  normalized: off("average the preconditioner's momentum, and shorten its steps where it is larger than 1"),
+  flavour: {
+    type: "choice",
+    default: "expand",
+    choices: ["expand", "reduce", "auto"],
+    description: "positions that share a weight count one by one, or are reduced to one for each example",
+  },
+  ...measurement,
+  ...weightDecay(0, true),
+} as const;
+
+function structuredDescent(options: ValuesOf<typeof hyperparameters>): GradientTransformation {
   const owner = "singd";
-  const {
-    blocks,
-    learningRate,
-    damping = 1e-3,
-    momentum = 0.9,
-    weightDecay = 0,
-    likeKfac = false,
-    preconditionerMomentum = likeKfac ? 0 : 0.5,
-    preconditionerRate = 0.01,
-    interval = 10,
-    structure = "dense",
-    blockSize = 30,
-  } = options;
+  const { interval, structure, blockSize, likeKfac, normalized, decoupled, decayMask } = options;
   checkSteps(`${owner}: interval`, interval, 1);
   checkSteps(`${owner}: blockSize`, blockSize, 1);
-  const layers = blocks.filter((block): block is KroneckerBlock => block.kind === "kronecker");
-  if (layers.length === 0) throw new ArgumentError(`${owner}: no block is a Kronecker block. Use another optimizer.`);
-  const keep = keeper(structure, blockSize);
+  const isDecayed = options.weightDecay !== 0;
+  const structureOf = (n: number): MatrixStructure =>
+    matrixStructure(structure, structure === "hierarchical" ? Math.ceil(blockSize / 2) : blockSize, n);
+  const sizes = ({ layout, bias }: KroneckerBlock) => ({ ...layout, ins: layout.ins + (bias === undefined ? 0 : 1) });
   return transformation<SingdBuffers>({
     name: owner,
     needs: ["kronecker"],
+    curvature: { flavour: options.flavour, fisher: options.fisher, draws: options.draws },
     constants: [
-      constant(owner, "learningRate", learningRate, nonNegative),
-      constant(owner, "damping", damping, positive),
-      decayConstant(owner, "momentum", momentum),
-      constant(owner, "weightDecay", weightDecay, nonNegative),
-      decayConstant(owner, "preconditionerMomentum", preconditionerMomentum),
-      constant(owner, "preconditionerRate", preconditionerRate, positive),
+      constant(owner, "learningRate", options.learningRate, nonNegative),
+      constant(owner, "damping", options.damping, positive),
+      decayConstant(owner, "momentum", options.momentum),
+      decayConstant(owner, "preconditionerMomentum", likeKfac ? 0 : options.preconditionerMomentum),
+      constant(owner, "preconditionerRate", options.preconditionerRate, positive),
+      ...(isDecayed ? [constant(owner, "weightDecay", options.weightDecay, nonNegative)] : []),
     ],
-    init: (params) => ({
-      roots: Object.fromEntries(
-        layers.map(({ name, layout, bias }) => {
-          const square = (size: number) => eye(size).expand([layout.groups, size, size]).add(0);
-          const [k, c] = [square(layout.ins + (bias === undefined ? 0 : 1)), square(layout.outs)];
-          return [name, { k, c, kMomentum: k.zerosLike(), cMomentum: c.zerosLike() }];
-        }),
-      ),
-      velocity: treeZeros(params),
-    }),
+    init(params, model) {
+      const layers = layersOf(requireBlocks(owner, model));
+      if (layers.length === 0) {
+        throw new ArgumentError(`${owner}: no parameter of the model is a layer's weight. Use another optimizer.`);
+      }
+      const roots = layers.map((block) => {
+        const { groups, ins, outs } = sizes(block);
+        const identity = (n: number) => structureOf(n).pack(eye(n).expand([groups, n, n]).add(0));
+        const [k, c] = [identity(ins), identity(outs)];
+        return [block.name, { k, c, kMomentum: k.zerosLike(), cMomentum: c.zerosLike() }];
+      });
+      return {
+        roots: Object.fromEntries(roots),
+        velocity: treeZeros(params),
+      };
+    },
     refreshesAt: (step) => step % interval === 0,
     update(gradients, before, { params, step, constant: numbers, extra }) {
       const number = (name: string) => (numbers(name) as [Tensor])[0];
+      const curvature = extra.kronecker as Curvature;
+      const layers = layersOf(curvature.blocks);
       let { roots } = before;
       if (extra.refresh !== false) {
-        const { factors } = (extra.kronecker as () => { readonly factors: Factors })();
         const isDue = step.rem(interval).equal(0);
         roots = Object.fromEntries(
-          layers.map(({ name }) => {
+          layers.map((block) => {
+            const { name } = block;
             const own = before.roots[name] as Root;
-            const moved = movedRoot(own, factors[name] as MatrixFactors, {
+            const moved = movedRoot(own, curvature.factors[name] as MatrixFactors, {
               lambda: number("damping"),
-              alpha: number("preconditionerMomentum"),
+              alpha: numbers("preconditionerMomentum"),
               beta: number("preconditionerRate"),
               likeKfac,
-              keep,
+              normalized,
+              ofInputs: structureOf(sizes(block).ins),
+              ofOutputs: structureOf(block.layout.outs),
             });
             // A batch that is not finite leaves the preconditioner as it is.
             const isUsable = isDue.and(moved.k.isFinite().all()).and(moved.c.isFinite().all());
@@ -149,21 +128,27 @@ export function singd(options: SingdOptions): GradientTransformation {
           }),
         );
       }
-      const { leaves, structure: shape } = treeFlatten<Tensor>(gradients);
+      const mask = isDecayed ? decaysOf(decayMask, params) : [];
+      const decayed = (tree: TensorTree): TensorTree => {
+        let index = 0;
+        return isDecayed
+          ? mapTensors((u, x) => (mask[index++] ? u.add(x.mul(number("weightDecay"))) : u), tree, params)
+          : tree;
+      };
+      const { leaves, structure: shape } = treeFlatten<Tensor>(decoupled ? gradients : decayed(gradients));
       const solved = [...leaves];
       for (const block of layers) {
-        const { k, c } = roots[block.name] as Root;
+        const root = roots[block.name] as Root;
+        const k = structureOf(sizes(block).ins).unpack(root.k);
+        const c = structureOf(block.layout.outs).unpack(root.c);
         const gradient = blockMatrix(block, leaves);
         const turned = c.matmul(c.transpose().matmul(gradient)).matmul(k).matmul(k.transpose());
         fromBlockMatrix(block, turned, solved);
       }
       const [mu] = numbers("momentum") as [Tensor];
-      const decayed = mapTensors(
-        (u, x) => u.add(x.mul(number("weightDecay"))),
-        treeUnflatten(shape, solved) as TensorTree,
-        params,
-      );
-      const velocity = mapTensors((v, u) => v.mul(mu).add(u), before.velocity, decayed);
+      const direction = treeUnflatten(shape, solved) as TensorTree;
+      const whole = decoupled ? decayed(direction) : direction;
+      const velocity = mapTensors((v, u) => v.mul(mu).add(u), before.velocity, whole);
       return [mapTensors((v) => v.mul(number("learningRate")).neg(), velocity), { roots, velocity }];
     },
   });
@@ -171,38 +156,72 @@ export function singd(options: SingdOptions): GradientTransformation {
 
 interface Motion {
   readonly lambda: Tensor;
-  readonly alpha: Tensor;
+  /** The numbers of a decay constant. */
+  readonly alpha: readonly Tensor[];
   readonly beta: Tensor;
   readonly likeKfac: boolean;
-  readonly keep: (x: Tensor) => Tensor;
+  readonly normalized: boolean;
+  readonly ofInputs: MatrixStructure;
+  readonly ofOutputs: MatrixStructure;
 }
 
 function movedRoot({ k, c, kMomentum, cMomentum }: Root, factors: MatrixFactors, motion: Motion): Root {
-  const { lambda, alpha, beta, likeKfac, keep } = motion;
-  const [hk, hc] = [
-    [k, grouped(factors.a)],
-    [c, grouped(factors.b)],
-  ].map(([root, factor]) =>
-    (root as Tensor)
-      .transpose()
-      .matmul(factor as Tensor)
-      .matmul(root as Tensor),
-  ) as [Tensor, Tensor];
-  const [gk, gc] = [k, c].map((root) => root.transpose().matmul(root)) as [Tensor, Tensor];
-  const next = (momentum: Tensor, own: Tensor, gram: Tensor, other: Tensor, otherGram: Tensor): Tensor => {
+  const { lambda, beta, likeKfac, normalized, ofInputs, ofOutputs } = motion;
+  const [alpha, rest] = motion.alpha as [Tensor, Tensor];
+  const [left, right] = [ofInputs.unpack(k), ofOutputs.unpack(c)];
+  const around = (root: Tensor, factor: Tensor): Tensor => root.transpose().matmul(factor).matmul(root);
+  const [hk, hc] = [around(left, grouped(factors.a)), around(right, grouped(factors.b))];
+  const [gk, gc] = [left, right].map((root) => root.transpose().matmul(root)) as [Tensor, Tensor];
+  const next = (
+    structure: MatrixStructure,
+    momentum: Tensor,
+    own: Tensor,
+    gram: Tensor,
+    other: Tensor,
+    otherGram: Tensor,
+  ): Tensor => {
     const size = other.shape.at(-1) as number;
     const weights = likeKfac ? ([1, 1] as const) : ([meanTrace(other, size), meanTrace(otherGram, size)] as const);
     const change = own
       .mul(weights[0])
       .add(gram.mul(lambda).mul(weights[1]))
       .sub(eye(own.shape.at(-1) as number));
-    return keep(momentum.mul(alpha).add(change.mul(0.5)));
+    const half = structure.project(change).mul(0.5);
+    return momentum.mul(alpha).add(normalized ? half.mul(rest) : half);
   };
-  const [mk, mc] = [next(kMomentum, hk, gk, hc, gc), next(cMomentum, hc, gc, hk, gk)];
-  return {
-    k: keep(k.sub(k.matmul(mk).mul(beta))),
-    c: keep(c.sub(c.matmul(mc).mul(beta))),
-    kMomentum: mk,
-    cMomentum: mc,
+  const mk = next(ofInputs, kMomentum, hk, gk, hc, gc);
+  const mc = next(ofOutputs, cMomentum, hc, gc, hk, gk);
+  const moved = (structure: MatrixStructure, root: Tensor, momentum: Tensor): Tensor => {
+    const rate = normalized ? beta.div(momentum.abs().max().maximum(1)) : beta;
+    return structure.pack(root.sub(root.matmul(structure.unpack(momentum)).mul(rate)));
   };
+  return { k: moved(ofInputs, left, mk), c: moved(ofOutputs, right, mc), kMomentum: mk, cMomentum: mc };
 }
+
+/** The record of {@link singd}. */
+export const singdRecord = defineOptimizer({
+  name: "singd",
+  title: "SINGD",
+  source: "Lin et al., Structured Inverse-Free Natural Gradient",
+  year: 2024,
+  family: "nonDiagonal",
+  tier: 2,
+  cost: "six products with matrices of a layer's sides, more at intervals; a second backward pass per interval",
+  factors: "two structured matrices for each layer, and their momenta",
+  hyperparameters,
+  buffers: () => 1,
+  create: structuredDescent,
+});
+
+/**
+ * SINGD, structured inverse-free natural gradient descent; with dense matrices INGD. Roots of the inverse factors are kept
+ * and multiplied by what moves them towards the inverses: no factor is ever inverted, which works in low precision.
+ *
+ * m_K ← α₁ m_K + ½ (tr(H_C)/d_B H_K + λ tr(CᵀC)/d_B KᵀK - I) with H_K = Kᵀ A K, H_C = Cᵀ B C, K ← K - β₁ K m_K, the same
+ * for C, and u = C Cᵀ G K Kᵀ. Parameters outside of Kronecker blocks take plain gradients. `init` and `update` want
+ * what {@link kfac} wants.
+ *
+ * @see Lin et al., Simplifying momentum-based positive-definite submanifold optimization (2023)
+ * @see Lin et al., Structured inverse-free natural gradient (2024)
+ */
+export const singd = singdRecord.create;

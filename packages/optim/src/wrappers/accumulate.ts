@@ -27,9 +27,9 @@ export function accumulate(
   return withState({
     ...rule,
     name: `accumulate ${rule.name}`,
-    init: (params) => ({
+    init: (params, model) => ({
       sum: treeZeros(params),
-      inner: rule.init(params),
+      inner: rule.init(params, model),
       loss: rule.needs.includes("loss") ? full([], 0) : null,
     }),
     update(gradients, buffers, context) {

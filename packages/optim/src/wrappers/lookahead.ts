@@ -41,7 +41,8 @@ export function lookahead(
       const isDue = step.add(1).rem(every).equal(0);
       const moved = mapTensors((s, x, u) => isDue.where(s.add(x.add(u).sub(s).mul(share)), s), slow, params, updates);
       // A rule that remembers where it began, begins at the slow weights.
-      const kept = reset ? mapTensors((own, fresh) => isDue.where(fresh, own), next, rule.init(moved)) : next;
+      const again = () => rule.init(moved, contexts.own.extra.kronecker);
+      const kept = reset ? mapTensors((own, fresh) => isDue.where(fresh, own), next, again()) : next;
       const back = mapTensors((u, s, x) => isDue.where(s.sub(x), u), updates, moved, params);
       return [back, { own: { slow: moved }, inner: kept }];
     },

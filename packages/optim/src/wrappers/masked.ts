@@ -2,7 +2,14 @@ import type { Tensor } from "@thalweg/tensor";
 import { ArgumentError, treeFlatten, treeUnflatten } from "@thalweg/tensor";
 import { uniteConstants, uniteNeeds, uniteRefreshes } from "../chain";
 import { describeParameters, type ParameterInfo, type ParameterPredicate, type TensorTree } from "../tensors";
-import { type Extra, type GradientTransformation, type UpdateContext, unknownName, withState } from "../transform";
+import {
+  type Extra,
+  type GradientTransformation,
+  type Rule,
+  type UpdateContext,
+  unknownName,
+  withState,
+} from "../transform";
 
 /**
  * Applies a transformation to some parameters; the gradients of the others pass unchanged. No state is kept for those.
@@ -11,6 +18,7 @@ import { type Extra, type GradientTransformation, type UpdateContext, unknownNam
  */
 export function masked(inner: GradientTransformation, predicate: ParameterPredicate): GradientTransformation {
   const { rule } = inner;
+  refuseCurvature([rule]);
   const { evalParams } = rule;
   const split = (params: TensorTree) => splitBy(describeParameters(params).map(predicate));
   return withState({
@@ -45,6 +53,7 @@ export function partition<L extends string>(
   const labels = Object.keys(transformations) as L[];
   const rules = labels.map((label) => transformations[label].rule);
   if (rules.length === 0) throw new ArgumentError("partition: no transformation given. Give one for every label.");
+  refuseCurvature(rules);
   const { constants, scoped } = uniteConstants(rules, labels);
   /** For every parameter the index of its transformation. */
   const choices = (params: TensorTree): number[] =>
@@ -102,6 +111,15 @@ export function partition<L extends string>(
       return Object.assign({}, ...rules.map((rule, index) => rule.quantities?.(states[labels[index] as L]) ?? {}));
     },
   });
+}
+
+/** Blocks of a curvature are made of all parameters: a rule that sees some of them cannot use it. */
+function refuseCurvature(rules: readonly Rule[]): void {
+  const wanting = rules.find(({ curvature }) => curvature !== undefined);
+  if (wanting === undefined) return;
+  throw new ArgumentError(
+    `${wanting.name} needs the curvature of the whole model, not of some parameters. Use its option rest for the others.`,
+  );
 }
 
 /** Trees of the chosen tensors alone, and how they stand among the others. */

@@ -1,5 +1,5 @@
 import { ArgumentError } from "@thalweg/tensor";
-import { uniteConstants } from "../chain";
+import { uniteConstants, uniteCurvatures } from "../chain";
 import type { Constant } from "../constant";
 import type { TensorTree } from "../tensors";
 import { type EvalContext, type Rule, withState } from "../transform";
@@ -40,7 +40,8 @@ export function wrap<S extends TensorTree>(rule: Rule, wrapper: Wrapper<S>) {
     name,
     constants,
     needs: [...new Set([...needs, ...rule.needs])],
-    init: (params) => ({ own: wrapper.init(params), inner: rule.init(params) }),
+    ...uniteCurvatures([rule]),
+    init: (params, model) => ({ own: wrapper.init(params), inner: rule.init(params, model) }),
     update: (gradients, buffers, context) => wrapper.update(gradients, of(buffers), both(context)),
     quantities: (buffers) => ({
       ...rule.quantities?.(of(buffers).inner),
