@@ -1,255 +1,239 @@
 // K-FAC against a tuned AdamW: steps and time to a target, with equal tuning budgets. Writes docs/curvature/training.md.
 //
-//   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist] [--draws 10] [--steps 600] [--seeds 5]
+//   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist_small|…] [--minutes 9]
+//       [--methods adamw,kfac,kfacReduce] [--draws 20] [--out results/kfac]
 //
-// Protocol. AdamW, K-FAC expand and K-FAC reduce have as many draws each of a random search (AdamW: learning rate and both
-// decays; K-FAC: learning rate, damping and momentum), each with seeds 41 and 42; the draw whose two runs take the fewest
-// steps to the target wins. Then the winners run with other seeds. Seconds are those of training steps, without compilation
-// and evaluation.
+// Protocol. Every method has as many draws of a random search over the space of its record (AdamW: learning rate and both
+// decays; K-FAC: learning rate, damping and momentum), all with seed 42; the draw with the fewest steps to the target wins
+// (the best accuracy, if none reaches it). Then the winners run with five other seeds, seed by seed in turn, so that a machine
+// that becomes slower does so for all alike. Seconds are those of training steps, from an idle device to an idle device,
+// without compilation and evaluation. Runs that the folder holds already are not repeated: with --minutes the script stops
+// after so long, and goes on where it was when it is started again.
+//
+// Any other workload of `thalweg list workloads` whose loss is a function of outputs and targets can be named with --target,
+// --steps and --interval.
 import { parseArgs } from "node:util";
-import { valueAndGrad } from "@thalweg/autograd";
-import { type CurvatureProblem, crossEntropy, kroneckerCurvature } from "@thalweg/curvature";
+import {
+  type AlgorithmRequest,
+  type Contestant,
+  drawHyperparameters,
+  type Hyperparameters,
+  type Race,
+  race,
+} from "@thalweg/bench";
+import { folderStore } from "@thalweg/bench/node";
 import * as nn from "@thalweg/nn";
-import {
-  adamw,
-  applyUpdates,
-  type GradientTransformation,
-  kfac,
-  type OptimizerState,
-  type Refresh,
-} from "@thalweg/optim";
-import { compile, evaluate, foldIn, init, key, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import {
-  batchCount,
-  type DatasetName,
-  datasetTensors,
-  gatherBatch,
-  loadDataset,
-  phaseIndices,
-  trainingIndices,
-} from "@thalweg/workloads";
-import { markdownTable, writeSection } from "./report";
+import { optimizers } from "@thalweg/optim";
+import { full, init, type Tensor } from "@thalweg/tensor";
+import type { TensorTree, TestProblem } from "@thalweg/workloads";
+import { describeRun, formatQuartiles, formatReached, markdownTable, writeSection } from "./report";
+
+/** A network that a software adapter trains in a minute: the strides take the place of pooling. */
+const network = nn.sequential({
+  conv1: nn.conv2d({ features: 8, kernel: 5, stride: 2, padding: "valid", kernelInit: nn.heNormal }),
+  relu1: nn.relu,
+  conv2: nn.conv2d({ features: 16, kernel: 3, stride: 2, padding: "valid", kernelInit: nn.heNormal }),
+  relu2: nn.relu,
+  flatten: nn.flatten,
+  dense1: nn.dense({ features: 32, kernelInit: nn.heNormal }),
+  relu3: nn.relu,
+  dense2: nn.dense({ features: 10 }),
+});
+const logitsOf = (params: TensorTree, images: Tensor): Tensor => network.apply(params as never, images);
+const small: TestProblem = {
+  name: "fmnist_small",
+  title: "two convolutions with strides and two dense layers on Fashion-MNIST",
+  version: "1.0.0",
+  dataset: "fmnist",
+  defaults: { batchSize: 128, epochs: 10, l2: 0 },
+  coupled: false,
+  metric: "accuracy",
+  layers: [],
+  init: (key) => ({ params: network.init(key, { shape: [1, 28, 28, 1] }) as TensorTree, state: {} }),
+  losses(params, state, { images, labels }) {
+    const logits = logitsOf(params, images);
+    return {
+      perExample: nn.softmaxCrossEntropy(logits, labels),
+      accuracy: nn.accuracy(logits, labels).mean(),
+      state,
+    };
+  },
+  predictor: {
+    loss: "crossEntropy",
+    inputs: ({ images }) => images,
+    targets: ({ labels }) => labels,
+    outputs: (params, _, images) => logitsOf(params, images),
+    accuracy: (logits, labels) => nn.accuracy(logits, labels).mean(),
+  },
+  regularizer: () => full([], 0),
+};
+
+/** A workload, how far it is trained, and what counts as there. */
+interface Setting {
+  readonly workload: string | TestProblem;
+  readonly target: number;
+  readonly steps: number;
+  readonly interval: number;
+  readonly note: string;
+}
+
+const settings: Readonly<Record<string, Setting>> = {
+  digits: {
+    workload: "digits",
+    target: 0.97,
+    steps: 500,
+    interval: 10,
+    note: "The network of the workload `digits`: two convolutions and a dense layer, 2,698 parameters.",
+  },
+  fmnist_small: {
+    workload: small,
+    target: 0.85,
+    steps: 1000,
+    interval: 25,
+    note: "A network small enough for a software adapter: convolutions with 8 filters of 5 × 5 and 16 of 3 × 3, both with stride 2, and dense layers of 32 and 10 units, 14,538 parameters.",
+  },
+};
 
 const { values: flags, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    draws: { type: "string", default: "10" },
-    steps: { type: "string", default: "600" },
-    seeds: { type: "string", default: "5" },
+    draws: { type: "string", default: "20" },
+    methods: { type: "string", default: "adamw,kfac,kfacReduce" },
+    out: { type: "string", default: "results/kfac" },
+    minutes: { type: "string", default: "1e6" },
+    target: { type: "string", default: "0.9" },
+    steps: { type: "string", default: "1000" },
+    interval: { type: "string", default: "25" },
   },
 });
-const [draws, steps, seedCount] = [flags.draws, flags.steps, flags.seeds].map(Number) as [number, number, number];
-const interval = 25;
-const tuningSeeds = [41, 42];
+const tuningSeed = 42;
+const seeds = [43, 44, 45, 46, 47];
+const methods = flags.methods.split(",");
+const store = folderStore(flags.out);
+const signal = AbortSignal.timeout(Number(flags.minutes) * 60_000);
+
 const device = await init({ notice: () => {} });
-
-const convolution = (features: number, kernel: number, padding: "same" | "valid") =>
-  nn.conv2d({ features, kernel, padding, kernelInit: nn.heNormal });
-/** DeepOBS's: windows of 3 that overlap. */
-const pool = nn.maxPool({ window: 3, stride: 2, padding: "same" });
-const settings = {
-  digits: {
-    dataset: "digits",
-    target: 0.95,
-    batchSize: 64,
-    model: nn.sequential({
-      conv1: convolution(8, 3, "valid"),
-      relu1: nn.relu,
-      pool1: pool,
-      conv2: convolution(16, 3, "valid"),
-      relu2: nn.relu,
-      pool2: pool,
-      flatten: nn.flatten,
-      head: nn.dense({ features: 10 }),
-    }),
-  },
-  fmnist: {
-    dataset: "fmnist",
-    target: 0.88,
-    batchSize: 128,
-    model: nn.sequential({
-      conv1: convolution(32, 5, "same"),
-      relu1: nn.relu,
-      pool1: pool,
-      conv2: convolution(64, 5, "same"),
-      relu2: nn.relu,
-      pool2: pool,
-      flatten: nn.flatten,
-      dense: nn.dense({ features: 1024 }),
-      relu3: nn.relu,
-      head: nn.dense({ features: 10 }),
-    }),
-  },
-} as const satisfies Readonly<
-  Record<
-    string,
-    { readonly dataset: DatasetName; readonly target: number; readonly batchSize: number; readonly model: nn.Layer }
-  >
->;
-
-const name = (positionals[0] ?? "digits") as keyof typeof settings;
-const setting = settings[name];
-if (setting === undefined)
-  throw new Error(`There is no setting "${name}". Known: ${Object.keys(settings).join(", ")}.`);
-const { target, batchSize } = setting;
-const model: nn.Layer = setting.model;
-const dataset = await loadDataset(setting.dataset);
-const data = datasetTensors(dataset);
-const shape = { shape: [batchSize, ...dataset.shape] };
-type Params = object;
-type State = { readonly params: Params; readonly own: OptimizerState };
-
-const problem: CurvatureProblem<Params> = { model: (p, x) => model.apply(p, x), loss: crossEntropy };
-const batchAt = (shuffling: Tensor, step: Tensor) => {
-  const { images, labels } = gatherBatch(
-    data,
-    dataset.shape,
-    trainingIndices(dataset, { key: shuffling, step, batchSize }),
-  );
-  return { inputs: images, targets: labels };
-};
-const accuracyOf = compile((params: Params, batch: Tensor) => {
-  const indices = phaseIndices(dataset, "test", { batch, batchSize });
-  const { images, labels } = gatherBatch(data, dataset.shape, indices);
-  return nn.accuracy(model.apply(params, images), labels).mean();
-});
-const testBatches = Array.from({ length: batchCount(dataset, "test", batchSize) }, (_, index) =>
-  tensor(Uint32Array.of(index)).reshape([]),
-);
-
-/** What a method does in a step, beside the optimizer. */
-interface Method {
-  readonly title: string;
-  /** Hyperparameters from three numbers in [0, 1). */
-  readonly draw: (u: number, v: number, w: number) => Readonly<Record<string, number>>;
-  readonly create: (values: Readonly<Record<string, number>>) => GradientTransformation;
-  readonly curvature?: ReturnType<typeof kroneckerCurvature<Params, Tensor>>;
-}
-
-const logUniform = (low: number, high: number, u: number): number => low * (high / low) ** u;
-const example = batchAt(key(0), tensor(Uint32Array.of(0)).reshape([]));
-const ofFlavour = (flavour: "expand" | "reduce"): Method => {
-  const curvature = kroneckerCurvature(problem, model.init(key(0), shape), example, { flavour, fisher: "mc" });
-  return {
-    title: `K-FAC, ${flavour}`,
-    curvature,
-    draw: (u, v, w) => ({
-      learningRate: logUniform(3e-3, 1, u),
-      damping: logUniform(1e-4, 1, v),
-      momentum: 1 - logUniform(0.05, 0.5, w),
-    }),
-    create: (values) =>
-      kfac({ blocks: curvature.blocks, learningRate: 0.1, factorInterval: 1, inverseInterval: 10, clip: 0, ...values }),
+for (const name of positionals.length > 0 ? positionals : Object.keys(settings)) {
+  const setting = settings[name] ?? {
+    workload: name,
+    target: Number(flags.target),
+    steps: Number(flags.steps),
+    interval: Number(flags.interval),
+    note: "",
   };
-};
-const methods: readonly Method[] = [
-  {
-    title: "AdamW",
-    draw: (u, v, w) => ({
-      learningRate: logUniform(1e-4, 1e-1, u),
-      beta1: 1 - logUniform(0.001, 0.5, v),
-      beta2: 1 - logUniform(0.001, 0.2, w),
-    }),
-    create: (values) => adamw(values),
-  },
-  ofFlavour("expand"),
-  ofFlavour("reduce"),
-];
+  const algorithms: AlgorithmRequest[] = [];
+  const spent: number[] = [];
+  for (const optimizer of methods) {
+    const winner = await tune(name, setting, optimizer);
+    algorithms.push({ optimizer, hyperparameters: winner.drawn });
+    spent.push(winner.spent);
+  }
+  report(name, setting, algorithms, spent, await run(name, setting, algorithms, seeds));
+}
+device.destroy();
 
-interface Outcome {
-  /** Undefined: the target was not reached. */
-  readonly steps: number | undefined;
-  readonly seconds: number;
-  readonly best: number;
+/** The best of the draws, and the steps that all of them took. */
+async function tune(name: string, setting: Setting, optimizer: string) {
+  const record = optimizers[optimizer];
+  if (record === undefined) throw new Error(`There is no optimizer ${optimizer}.`);
+  const results: { readonly drawn: Hyperparameters; readonly contestant: Contestant }[] = [];
+  let spent = 0;
+  for (let index = 0; index < Number(flags.draws); index++) {
+    const drawn = await drawHyperparameters(record, { seed: tuningSeed, index });
+    const { contestants } = await run(name, setting, [{ optimizer, hyperparameters: drawn }], [tuningSeed]);
+    const [contestant] = contestants as [Contestant];
+    spent += contestant.runs.reduce((sum, { end }) => sum + (end?.step ?? 0), 0);
+    results.push({ drawn, contestant });
+  }
+  const [best] = results.toSorted((a, b) => rank(a.contestant, b.contestant));
+  return { drawn: (best as (typeof results)[number]).drawn, spent };
 }
 
-async function train(
-  { create, curvature }: Method,
-  values: Readonly<Record<string, number>>,
-  seed: number,
-): Promise<Outcome> {
-  const optimizer = create(values);
-  const [initial, shuffling, sampling] = [1, 2, 3].map((part) => foldIn(key(seed), part)) as [Tensor, Tensor, Tensor];
-  const program = compile(
-    ({ params, own }: State, refresh: Refresh): State => {
-      const batch = batchAt(shuffling, own.step);
-      if (curvature === undefined) {
-        const lossOf = (p: Params) => crossEntropy.value(model.apply(p, batch.inputs), batch.targets).mean();
-        const [, gradients] = valueAndGrad(lossOf)(params);
-        const [updates, next] = optimizer.update(gradients, own, params);
-        return { params: applyUpdates(params, updates), own: next };
-      }
-      const evaluation = curvature.evaluate(params, batch, { key: foldIn(sampling, own.step) });
-      const extra = { kronecker: () => evaluation, refresh };
-      const [updates, next] = optimizer.update(evaluation.gradients, own, params, extra);
-      return { params: applyUpdates(params, updates), own: next };
-    },
-    { donate: [0] },
+/** Fewer steps first, then the better accuracy. */
+function rank(a: Contestant, b: Contestant): number {
+  const [first, second] = [a, b].map(({ stepsToTarget }) => stepsToTarget?.median ?? Number.POSITIVE_INFINITY);
+  return first === second ? b.best.median - a.best.median : (first as number) - (second as number);
+}
+
+async function run(
+  name: string,
+  { workload, target, steps, interval }: Setting,
+  algorithms: readonly AlgorithmRequest[],
+  runSeeds: readonly number[],
+): Promise<Race> {
+  const { race: result, interrupted } = await race({
+    workload,
+    algorithms,
+    seeds: runSeeds,
+    target: { value: target },
+    budget: { steps },
+    evaluationInterval: interval,
+    store,
+    signal,
+    onRun: (record) => console.error(`${name}: ${describeRun(record)}`),
+  });
+  if (interrupted || result === undefined) {
+    console.error("Time is over: start it again to go on.");
+    process.exit(3);
+  }
+  return result;
+}
+
+function report(
+  name: string,
+  { target, steps, interval, note }: Setting,
+  algorithms: readonly AlgorithmRequest[],
+  spent: readonly number[],
+  { contestants }: Race,
+): void {
+  const medians = (of: (contestant: Contestant) => number) =>
+    algorithms.map(({ optimizer }) => of(contestants.find((own) => own.optimizer === optimizer) as Contestant));
+  const stepMedians = medians(({ stepsToTarget }) => stepsToTarget?.median ?? Number.NaN);
+  const secondMedians = medians(({ secondsToTarget }) => secondsToTarget?.median ?? Number.NaN);
+  const percent = (value: number, reference = Number.NaN) =>
+    Number.isFinite(value / reference) ? `${((100 * value) / reference).toFixed(0)} %` : "";
+  const rows = algorithms.map(({ optimizer, hyperparameters }, index) => {
+    const contestant = contestants.find((own) => own.optimizer === optimizer) as Contestant;
+    const never = { lower: Number.NaN, median: Number.NaN, upper: Number.NaN };
+    return [
+      `\`${optimizer}\``,
+      Object.entries(hyperparameters ?? {})
+        .map(([own, value]) => `${own} ${Number(value).toPrecision(3)}`)
+        .join(", "),
+      formatReached(contestant),
+      formatQuartiles(contestant.stepsToTarget ?? never, 0),
+      percent(stepMedians[index] as number, stepMedians[0]),
+      formatQuartiles(contestant.secondsToTarget ?? never, 1),
+      percent(secondMedians[index] as number, secondMedians[0]),
+      String(spent[index]),
+    ];
+  });
+  const table = markdownTable(
+    [
+      "method",
+      "chosen",
+      "reached",
+      "steps (quartiles)",
+      "of the first",
+      "seconds (quartiles)",
+      "of the first",
+      "steps spent on tuning",
+    ],
+    rows,
   );
-  const start = model.init(initial, shape);
-  let state: State = { params: start, own: optimizer.init(start) };
-  await evaluate(treeLeaves<Tensor>(state));
-  for (const refresh of [false, true] as const) await program.prepare(state, refresh);
-  let [seconds, best] = [0, 0];
-  let reached: number | undefined;
-  for (let done = 0; done < steps && reached === undefined; done += interval) {
-    const from = performance.now();
-    for (let step = done; step < done + interval; step++) state = program(state, optimizer.refreshesAt(step));
-    await (treeLeaves<Tensor>(state.params).at(-1) as Tensor).data();
-    seconds += (performance.now() - from) / 1000;
-    const parts = testBatches.map((batch) => accuracyOf(state.params, batch));
-    const values = await Promise.all(parts.map((part) => part.item()));
-    const accuracy = values.reduce((sum, value) => sum + value, 0) / values.length;
-    best = Math.max(best, Number.isFinite(accuracy) ? accuracy : 0);
-    if (accuracy >= target) reached = done + interval;
-  }
-  program.dispose();
-  return { steps: reached, seconds, best };
+  const text = `## ${name}
+
+${note}
+
+Target ${100 * target} % test accuracy, looked for every ${interval} steps, at most ${steps}; ${flags.draws} draws for each method, then seeds
+${seeds.join(", ")}. Adapter: ${device.adapter.description}${device.adapter.isSoftware ? ", a software adapter, with other work on the machine" : ""}.
+
+${table}`;
+  console.log(text);
+  writeSection(
+    "docs/curvature/training.md",
+    name,
+    text,
+    "# K-FAC against AdamW\n\nWritten by `packages/bench/bench/kfac.bench.ts`, which says how.\n",
+  );
 }
-
-const rank = ({ steps: own, best }: Outcome): number => (own === undefined ? steps + 1 + (1 - best) : own);
-const quartile = (sorted: readonly number[], share: number): number => {
-  const at = share * (sorted.length - 1);
-  const [low, high] = [sorted[Math.floor(at)] as number, sorted[Math.ceil(at)] as number];
-  return low + (at - Math.floor(at)) * (high - low);
-};
-const shown = (value: number): string => (Number.isFinite(value) ? value.toFixed(0) : "never");
-
-/** Points that fill the unit cube evenly: fractional parts of multiples of the powers of a root of x⁴ = x + 1. */
-const point = (index: number): readonly [number, number, number] =>
-  [0.8191725134, 0.6710436067, 0.5497004779].map((step) => (0.5 + index * step) % 1) as [number, number, number];
-
-const rows: string[][] = [];
-for (const method of methods) {
-  const trials: { readonly values: Readonly<Record<string, number>>; readonly rank: number }[] = [];
-  for (let index = 1; index <= draws; index++) {
-    const values = method.draw(...point(index));
-    let total = 0;
-    for (const seed of tuningSeeds) total += rank(await train(method, values, seed));
-    trials.push({ values, rank: total });
-  }
-  const { values } = trials.reduce((best, other) => (other.rank < best.rank ? other : best));
-  const outcomes: Outcome[] = [];
-  for (let seed = 43; seed < 43 + seedCount; seed++) outcomes.push(await train(method, values, seed));
-  const sorted = outcomes.map(({ steps: own }) => own ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
-  const times = outcomes.map(({ seconds }) => seconds).sort((a, b) => a - b);
-  const count = outcomes.filter(({ steps: own }) => own !== undefined).length;
-  const setting = Object.entries(values).map(([own, value]) => `${own} ${value.toPrecision(3)}`);
-  rows.push([
-    method.title,
-    setting.join(", "),
-    `${count} of ${seedCount}`,
-    `${shown(quartile(sorted, 0.5))} (${shown(quartile(sorted, 0.25))} – ${shown(quartile(sorted, 0.75))})`,
-    quartile(times, 0.5).toFixed(1),
-  ]);
-  console.log(rows.at(-1)?.join(" | "));
-}
-const table = markdownTable(["method", "chosen", "reached", `steps to ${100 * target} % (quartiles)`, "seconds"], rows);
-const text = `\n## ${name}\n\n${draws} draws, looked for every ${interval} steps, at most ${steps}, batch ${batchSize}, ${device.adapter.description}.\n\n${table}\n`;
-writeSection(
-  new URL("../../../docs/curvature/training.md", import.meta.url).pathname,
-  name,
-  text,
-  "# K-FAC against AdamW\n\nWritten by `packages/bench/bench/kfac.bench.ts`, which says how.\n",
-);
-process.exit(0);

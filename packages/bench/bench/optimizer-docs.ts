@@ -1,15 +1,20 @@
 // The pages of docs/optimizers: tables from the registry, and pictures of the optimizers' paths through a curved valley.
 //
-//   node --import ./scripts/run-sources.mjs packages/bench/bench/optimizer-docs.ts [--tables]
+//   node --import ./scripts/run-sources.mjs packages/bench/bench/optimizer-docs.ts [--tables] [page …]
 //
-// The text between the generated parts is written by hand and stays. With --tables no pictures are drawn.
+// The text between the generated parts is written by hand and stays. With --tables no pictures are drawn, with names of pages
+// only theirs.
 //
 // The valley is f(x, y) = (1 - x)² + 10 (y - x²)², from (-1.4, 1.8), 150 steps. Learning rates are those of a grid with the
-// lowest loss at the end, each picture says which; methods without a learning rate have their defaults; no weight decay.
+// lowest loss at the end, each picture says which; methods without a learning rate have their defaults; no weight decay. For
+// methods that ask for curvature, the point is the weight of a layer whose input is 1 and f half the squared error of what
+// comes of it, so that the curvature is that of Gauss and Newton.
 import { mkdirSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { valueAndGrad } from "@thalweg/autograd";
+import { type CurvatureProblem, kroneckerCurvature, squaredError } from "@thalweg/curvature";
 import { applyUpdates, evalParams, type OptimizerRecord, type Refresh } from "@thalweg/optim";
-import { compile, init, type Tensor, tensor } from "@thalweg/tensor";
+import { compile, concat, full, init, type Tensor, tensor } from "@thalweg/tensor";
 import { hyperparameterTables, overviewTable, pages, recordsOf } from "./optimizer-tables";
 import { writeSection } from "./report";
 
@@ -30,7 +35,18 @@ interface Path {
   readonly rate: number | undefined;
 }
 
-if (!process.argv.includes("--tables")) await drawPictures();
+/** f as half the squared error of √2 (1 - x) and √20 (y - x²). */
+const residuals: CurvatureProblem<{ readonly point: Tensor }> = {
+  loss: squaredError,
+  model({ point }, inputs) {
+    const [x, y] = [0, 1].map((axis) => inputs.dot(point).slice([0, axis], [1, axis + 1])) as [Tensor, Tensor];
+    return concat([x.neg().add(1).mul(Math.SQRT2), y.sub(x.square()).mul(Math.sqrt(20))], { axis: 1 });
+  },
+};
+const constantInput = { inputs: full([1, 1], 1), targets: full([1, 2], 0) };
+
+const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: { tables: { type: "boolean" } } });
+if (!flags.tables) await drawPictures(positionals.length > 0 ? positionals : Object.keys(pages));
 for (const [page, { title }] of Object.entries(pages)) {
   const path = `${folder}/${page}.md`;
   writeSection(path, "overview", overviewTable(page), `# ${title}\n`);
@@ -44,10 +60,10 @@ const index = Object.entries(pages).map(
 );
 writeSection(`${folder}/README.md`, "index", index.join("\n"), "# Optimizers\n");
 
-async function drawPictures(): Promise<void> {
+async function drawPictures(names: readonly string[]): Promise<void> {
   mkdirSync(`${folder}/paths`, { recursive: true });
   const device = await init({ notice: () => {} });
-  for (const [page, { title }] of Object.entries(pages)) {
+  for (const [page, { title }] of Object.entries(pages).filter(([name]) => names.includes(name))) {
     const panels: string[] = [];
     for (const record of recordsOf(page)) {
       panels.push(panel(record, await bestPath(record), panels.length));
@@ -78,30 +94,35 @@ async function walk(record: OptimizerRecord, rate: number | undefined): Promise<
     // Steps are few: what is refreshed rarely is refreshed at once.
     ...(known("frequency") && { frequency: 1 }),
     ...(known("stagger") && { stagger: 1 }),
+    ...(known("inverseInterval") && { inverseInterval: 1 }),
+    ...(known("preconditionerRate") && { interval: 1 }),
   });
+  const options = { ...optimizer.rule.curvature, fisher: "type2" } as const;
+  const own = kroneckerCurvature(residuals, { point: tensor([[...start]]) }, constantInput, options);
   const coordinates = (point: Tensor) => [0, 1].map((axis) => point.slice([0, axis], [1, axis + 1]).reshape([]));
   const loss = ({ point }: { readonly point: Tensor }): Tensor => {
     const [x, y] = coordinates(point) as [Tensor, Tensor];
     return x.neg().add(1).square().add(y.sub(x.square()).square().mul(10));
   };
   type State = { readonly params: { readonly point: Tensor }; readonly optimizer: ReturnType<typeof optimizer.init> };
-  const step = compile((own: State, refresh: Refresh) => {
-    const [value, gradients] = valueAndGrad(loss)(own.params);
-    const [x, y] = coordinates(own.params.point) as [Tensor, Tensor];
+  const step = compile((state: State, refresh: Refresh) => {
+    const [value, gradients] = valueAndGrad(loss)(state.params);
+    const [x, y] = coordinates(state.params.point) as [Tensor, Tensor];
     const curvature = x.square().mul(120).sub(y.mul(40)).add(2).reshape([1, 1]).expand([1, 2]);
-    const diagonal = own.params.point.iotaLike(1).equal(0).where(curvature, 20);
-    const [updates, next] = optimizer.update(gradients, own.optimizer, own.params, {
+    const diagonal = state.params.point.iotaLike(1).equal(0).where(curvature, 20);
+    const [updates, next] = optimizer.update(gradients, state.optimizer, state.params, {
       loss: value,
       valueAndGrad: (at) => valueAndGrad(loss)(at as State["params"]),
       curvatureDiagonal: () => ({ point: diagonal }),
+      kronecker: own.evaluate(state.params, constantInput),
       refresh,
     });
-    const params = applyUpdates(own.params, updates);
+    const params = applyUpdates(state.params, updates);
     const trace = { point: params.point.add(0), evaluated: evalParams(optimizer, next, params).point.add(0) };
     return [{ params, optimizer: next }, trace] as const;
   });
   const params = { point: tensor([[...start]]) };
-  let state: State = { params, optimizer: optimizer.init(params) };
+  let state: State = { params, optimizer: optimizer.init(params, own) };
   const traces: { readonly point: Tensor; readonly evaluated: Tensor }[] = [];
   for (let index = 0; index < steps; index++) {
     const [next, trace] = step(state, optimizer.refreshesAt(index));

@@ -11,6 +11,15 @@ interface Params {
   readonly bias: Tensor;
 }
 
+const logitsOf = ({ kernel, bias }: Params, images: Tensor): Tensor =>
+  images
+    .reshape([images.shape[0] ?? 0, pixels])
+    .dot(kernel)
+    .add(bias);
+
+const accuracyOf = (logits: Tensor, labels: Tensor): Tensor =>
+  logits.argmax({ axis: 1 }).equal(labels).cast("f32").mean();
+
 /** A linear classifier of the generated digits: the smallest problem that has all parts, regularizer included. */
 export const linear: TestProblem<Params> = {
   name: "linear_digits",
@@ -23,13 +32,16 @@ export const linear: TestProblem<Params> = {
   metric: "accuracy",
   layers: [],
   init: (key) => ({ params: { kernel: normal(key, [pixels, 10], { std: 0.01 }), bias: full([10], 0) }, state: {} }),
-  losses({ kernel, bias }, state, { images, labels }) {
-    const logits = images
-      .reshape([images.shape[0] ?? 0, pixels])
-      .dot(kernel)
-      .add(bias);
-    const accuracy = logits.argmax({ axis: 1 }).equal(labels).cast("f32").mean();
-    return { perExample: softmaxCrossEntropy(logits, labels), accuracy, state };
+  losses(params, state, { images, labels }) {
+    const logits = logitsOf(params, images);
+    return { perExample: softmaxCrossEntropy(logits, labels), accuracy: accuracyOf(logits, labels), state };
+  },
+  predictor: {
+    loss: "crossEntropy",
+    inputs: ({ images }) => images,
+    targets: ({ labels }) => labels,
+    outputs: (params, _, images) => logitsOf(params, images),
+    accuracy: accuracyOf,
   },
   regularizer: ({ kernel }, l2 = 0.01) =>
     kernel

@@ -18,7 +18,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 
 // What only runs have: two programs, another point of evaluation, the loss and the curvature from the workload.
 describe.each(Object.keys(optimizers))("%s in a run", (optimizer) => {
-  it("trains without divergence", async () => {
+  it("trains without divergence", { timeout: 120_000 }, async () => {
     const { records } = await race({
       workload: linear as unknown as TestProblem,
       algorithms: [optimizer],

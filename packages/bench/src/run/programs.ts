@@ -35,6 +35,7 @@ import {
   type TestProblem,
   trainingIndices,
 } from "@thalweg/workloads";
+import { problemCurvature } from "./curvature";
 
 /** All that a training step changes. It is donated to each step and replaced by what the step returns. */
 export interface TrainingState {
@@ -160,6 +161,7 @@ function refreshesOf(optimizer: GradientTransformation): readonly Refresh[] {
 
 function compilePrograms(parts: ProgramParts) {
   const { problem, dataset, optimizer, batchSize, l2, trainLogInterval } = parts;
+  const curvature = problemCurvature(parts);
 
   const step = compile(
     (state: TrainingState, data: DataTensors, keys: StepKeys, refresh: Refresh): TrainingState => {
@@ -167,20 +169,31 @@ function compilePrograms(parts: ProgramParts) {
       const indices = trainingIndices(dataset, { key: keys.shuffling, step, batchSize });
       const batch = gatherBatch(data, dataset.shape, indices);
       const sampling = foldIn(keys.sampling, step);
-      const lossOf = (params: TensorTree) => {
+      const plain = (params: TensorTree) => {
         const losses = problem.losses(params, state.model, batch, "train", sampling);
         return [losses.perExample.mean().add(problem.regularizer(params, l2)), losses] as const;
       };
-      const differentiate = valueAndGrad(lossOf, { hasAux: true });
-      const [[loss, { accuracy, state: model }], gradients] = differentiate(state.params);
+      const differentiate = valueAndGrad(plain, { hasAux: true });
+      // A step with curvature takes loss and gradient from the same pass; one that measures nothing, from the usual one.
+      const at = (params: TensorTree) => curvature?.at({ params, model: state.model, batch, key: sampling });
+      const curved = at(state.params);
+      const lossAt = (params: TensorTree) => {
+        const own = refresh === false ? undefined : at(params);
+        if (own !== undefined) return own;
+        const [[loss, { accuracy }], gradients] = differentiate(params);
+        return { loss, accuracy, gradients };
+      };
+      const { loss, accuracy, gradients } = lossAt(state.params);
+      const { state: model } = problem.losses(state.params, state.model, batch, "train", sampling);
       const [updates, optimizerState] = optimizer.update(gradients, state.optimizer, state.params, {
         loss,
         valueAndGrad(params) {
-          const [[value], own] = differentiate(params as TensorTree);
-          return [value, own];
+          const own = lossAt(params as TensorTree);
+          return [own.loss, own.gradients];
         },
         curvatureDiagonal: () =>
-          hutchinson((params) => lossOf(params)[0], state.params, foldIn(sampling, curvaturePart)),
+          hutchinson((params) => plain(params)[0], state.params, foldIn(sampling, curvaturePart)),
+        ...(curved && { kronecker: curved.curvature }),
         refresh,
       });
       const finite = loss.isFinite().or(state.divergedAt.notEqual(neverDiverged));
@@ -242,12 +255,13 @@ function compilePrograms(parts: ProgramParts) {
 }
 
 /** State before the first step, lazily. */
-export function initialState({ problem, optimizer }: ProgramParts, keys: RunKeys): TrainingState {
+export function initialState(parts: ProgramParts, keys: RunKeys): TrainingState {
+  const { problem, optimizer } = parts;
   const { params, state } = problem.init(keys.initialization);
   return {
     params,
     model: state,
-    optimizer: optimizer.init(params),
+    optimizer: optimizer.init(params, problemCurvature(parts)?.structure(params, state)),
     divergedAt: tensor(Uint32Array.of(neverDiverged)).reshape([]),
     history: full([historyLength, 2], 0),
   };
