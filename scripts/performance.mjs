@@ -1,7 +1,8 @@
 // node scripts/performance.mjs [--check]: writes the tables of docs/performance.md from docs/performance/*.json.
 //
-// A results file is { kind, adapter, date, versions, rows: [{ case, … }] }. Known kinds are "peers" (benchmarks/peers --json) and
-// "roofline" (packages/tensor/bench/roofline.bench.ts --json); files of other kinds become a plain table of their rows.
+// A results file is { kind, adapter, date, versions, rows: [{ case, … }] }. Known kinds are "peers" (benchmarks/peers --json),
+// "roofline" (packages/tensor/bench/roofline.bench.ts --json) and "browser" (packages/bench/bench/browser.bench.ts); files of
+// other kinds become a plain table of their rows.
 // Several files of a kind, one per adapter, stand beside each other, GPUs first. Text between the markers
 // `<!-- begin NAME -->` and `<!-- end NAME -->` is replaced; everything else is prose and stays.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -14,7 +15,7 @@ const engineNames = { thalweg: "Thalweg", tfjs: "TensorFlow.js", pytorch: "PyTor
 const nameOf = (engine) => engineNames[engine] ?? engine;
 
 /** The blocks of the page, by the name in their markers. */
-const blocks = { summary, training, where, kernels, roofline, other };
+const blocks = { summary, training, where, kernels, roofline, browser, other };
 
 /**
  * @param {string} page - The page with markers.
@@ -199,9 +200,23 @@ function roofline(files) {
   });
 }
 
+function browser(files) {
+  return sections(ofKind(files, "browser"), ({ rows }) => {
+    const steps = ({ median, lower, upper }) => `${rate(median)} (${rate(lower)} – ${rate(upper)})`;
+    const lines = rows.map((row) => [
+      row.case,
+      steps(row.stepsPerSecondInNode),
+      steps(row.stepsPerSecondInBrowser),
+      `${row.ratio.median.toFixed(2)} (${row.ratio.lower.toFixed(2)} – ${row.ratio.upper.toFixed(2)})`,
+      row.hasSameLosses ? "the same" : "others",
+    ]);
+    return table(["case", "steps/s in Node", "in the browser", "ratio", "losses"], lines);
+  });
+}
+
 /** Files of kinds that nothing above knows: their rows as they are. */
 function other(files) {
-  const known = new Set(["peers", "roofline"]);
+  const known = new Set(["peers", "roofline", "browser"]);
   return sections(
     files.filter(({ kind }) => !known.has(kind)),
     ({ rows }) => {

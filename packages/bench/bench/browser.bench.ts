@@ -74,14 +74,12 @@ for (const { workload, batchSize, optimizer, steps } of cases) {
     areEqual &&= losses(node) === losses(browser);
     console.log(`${workload} ${optimizer}: node ${rate(node).toFixed(1)}, browser ${rate(browser).toFixed(1)} steps/s`);
   }
-  const ratio = quartiles(inBrowser.map((own, round) => own / (inNode[round] as number)));
   rows.push({
     case: `${workload}, ${optimizer}, batch ${batchSize}`,
-    "steps/s in Node": quartiles(inNode).median,
-    "steps/s in the browser": quartiles(inBrowser).median,
-    ratio: ratio.median,
-    "ratio, quartiles": `${ratio.lower.toFixed(2)} – ${ratio.upper.toFixed(2)}`,
-    "same losses": areEqual ? "yes, bit by bit" : "no",
+    stepsPerSecondInNode: quartiles(inNode),
+    stepsPerSecondInBrowser: quartiles(inBrowser),
+    ratio: quartiles(inBrowser.map((own, round) => own / (inNode[round] as number))),
+    hasSameLosses: areEqual,
   });
 }
 

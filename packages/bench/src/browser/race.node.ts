@@ -26,7 +26,6 @@ export interface BrowserRaceResult extends RaceResult {
 /** {@link race} in a browser: the page trains, and the records are kept here as they are written. */
 export async function raceInBrowser(session: BrowserSession, options: BrowserRaceOptions): Promise<BrowserRaceResult> {
   const { store, signal, onStart, onProgress, onRun, onNotice, ...request } = options;
-  await checkData(request.workload);
   const { server } = session;
   server.keepIn(store);
   const paths: string[] = [];
@@ -62,7 +61,7 @@ export async function raceInBrowser(session: BrowserSession, options: BrowserRac
   }
 }
 
-/** Missing files are an error before anything starts. @throws ArgumentError, DataError */
+/** Looks whether there is such a workload, and all files of its data set. @throws ArgumentError, DataError */
 export async function checkData(workload: string): Promise<void> {
   const { source } = datasets[findProblem(workload).dataset];
   for (const file of Object.values(source?.files ?? {})) {

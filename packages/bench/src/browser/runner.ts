@@ -16,7 +16,7 @@ import { remoteStore } from "./remote-store";
 // The script of the page that `thalweg bench --in browser` opens. It trains; Node asks, watches and keeps the records.
 
 const host = globalThis as unknown as RunnerHost;
-const interruption = new AbortController();
+let interruption = new AbortController();
 
 const openDevice = (request: DeviceRequest) => async () => {
   // A request of its own may be for another adapter than the one before.
@@ -28,6 +28,7 @@ const runner: Runner = {
   race: ({ device, ...options }) =>
     answered(async () => {
       const said: Promise<void>[] = [];
+      interruption = new AbortController();
       const say = (event: RunnerEvent) => said.push(host.thalwegEvent(event));
       const { interrupted } = await race({
         ...options,

@@ -67,32 +67,39 @@ export class BrowserSession implements AsyncDisposable {
     const address = await server.listen();
     let browser: Browser | undefined;
     try {
-      for (const software of adapter === "software" ? [true] : adapter === "auto" ? [false, true] : [false]) {
+      const start = async (software: boolean): Promise<Page> => {
         browser = await launch(playwright[name], executable, { name, software, headed: options.headed ?? false });
         const page = await browser.newPage();
         await page.goto(address);
-        if (!software && adapter === "auto" && name === "chromium" && !(await hasAdapter(page))) {
-          await browser.close();
-          continue;
-        }
-        const environment = {
-          runtime: describeVersion(await page.evaluate(() => navigator.userAgent), browser.version()),
-          platform: `${process.platform} ${process.arch}`,
-        };
-        const session = new BrowserSession({ adapter, environment, page, server }, browser);
-        const host: RunnerHost = {
-          thalwegEvent: async (event) => session.onEvent(event),
-          thalwegOpenRun: (configuration) => server.openRun(configuration),
-        };
-        for (const [key, value] of Object.entries(host)) await page.exposeFunction(key, value);
-        return session;
+        return page;
+      };
+      let page = await start(adapter === "software");
+      if (adapter === "auto" && name === "chromium" && !(await hasAdapter(page))) {
+        await browser?.close();
+        page = await start(true);
       }
-      throw new ThalwegError("browser", `${name}: no WebGPU adapter, with or without its software driver.`);
+      return await BrowserSession.#on(page, adapter, server);
     } catch (error) {
       await browser?.close();
       await server.close();
       throw error;
     }
+  }
+
+  static async #on(page: Page, adapter: string, server: RunnerServer): Promise<BrowserSession> {
+    // A page of a browser that was launched has one.
+    const browser = page.context().browser() as Browser;
+    const environment = {
+      runtime: describeVersion(await page.evaluate(() => navigator.userAgent), browser.version()),
+      platform: `${process.platform} ${process.arch}`,
+    };
+    const session = new BrowserSession({ adapter, environment, page, server }, browser);
+    const host: RunnerHost = {
+      thalwegEvent: async (event) => session.onEvent(event),
+      thalwegOpenRun: (configuration) => server.openRun(configuration),
+    };
+    for (const [key, value] of Object.entries(host)) await page.exposeFunction(key, value);
+    return session;
   }
 
   /**

@@ -1,6 +1,6 @@
 import { type ClassReport, defaultDevice } from "@thalweg/tensor";
 import type { Command } from "commander";
-import { raceInBrowser } from "../browser/race.node";
+import { checkData, raceInBrowser } from "../browser/race.node";
 import { type BrowserName, BrowserSession } from "../browser/session.node";
 import { UsageError } from "../errors";
 import { type RaceOptions, type RaceResult, race } from "../race";
@@ -66,6 +66,8 @@ export async function raceInPlace(
     const result = await race({ ...options, store, openDevice: () => openDevice(flags, onNotice) });
     return { ...result, tuning: defaultDevice()?.tuning.reports ?? [] };
   }
+  // What is missing is an error before a browser starts.
+  await checkData(options.workload);
   await using session = await openBrowser(browser, flags);
   const device = { adapter: session.adapter, tune: flags.tune ?? false };
   return await raceInBrowser(session, { ...options, device, store: folderStore(folder, browser), onNotice });
