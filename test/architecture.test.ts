@@ -112,6 +112,12 @@ describe("the rules find", () => {
     ]);
   });
 
+  it("a file for Node that is imported as if it were an addon", () => {
+    expect(offencesOf({ tensor: { "a.ts": `import { b } from "./b.node";`, "b.node.ts": "" } })).toEqual([
+      `packages/tensor/src/a.ts: imports "./b.node", which bundlers take for a native addon; write .node.js`,
+    ]);
+  });
+
   it("an import of the list of public names", () => {
     expect(offencesOf({ tensor: { "index.ts": "", "a.ts": `import { b } from "./index";` } })).toEqual([
       `packages/tensor/src/a.ts: imports "./index", the list of public names; import the defining file`,

@@ -125,7 +125,8 @@ function packageOffences(each: PackageSources, packages: readonly PackageSources
   const { files } = each;
   const imports = [...files].flatMap(([path, text]) => importsOf(path, text));
   const offences = imports.flatMap((found) => {
-    const problem = isTest(found.from) ? reachesOut(found, each) : problemOf(found, each, packages);
+    const problem =
+      likeAnAddon(found) ?? (isTest(found.from) ? reachesOut(found, each) : problemOf(found, each, packages));
     return problem === undefined ? [] : [`${found.from}: imports "${found.specifier}", ${problem}`];
   });
   return [
@@ -190,6 +191,11 @@ function problemOf(found: Import, each: PackageSources, packages: readonly Packa
     if (sibling.manifest.exports?.[subpath] === undefined) return `which ${name} does not export`;
   }
   return declared(manifest)[name] === undefined ? `which ${folder}/package.json does not declare` : undefined;
+}
+
+/** The build would look for a file of that very name, which a native addon has. */
+function likeAnAddon({ specifier }: Import): string | undefined {
+  return specifier.endsWith(".node") ? "which bundlers take for a native addon; write .node.js" : undefined;
 }
 
 function reachesOut({ from, specifier }: Import, { folder }: PackageSources): string | undefined {

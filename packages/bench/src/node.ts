@@ -9,15 +9,15 @@ export type { Terminal } from "./cli/terminal";
 // Runs in a browser.
 
 export type { DeviceRequest } from "./browser/protocol";
-export { type BrowserRaceOptions, type BrowserRaceResult, raceInBrowser } from "./browser/race.node";
-export { type BrowserName, type BrowserOptions, BrowserSession, browserNames } from "./browser/session.node";
+export { type BrowserRaceOptions, type BrowserRaceResult, raceInBrowser } from "./browser/race.node.js";
+export { type BrowserName, type BrowserOptions, BrowserSession, browserNames } from "./browser/session.node.js";
 
 // Records on a disk.
 
-export { checkpointPath, folderStore, recordPath } from "./records/folder.node";
-export { readRecord, readRecords } from "./records/reader.node";
+export { checkpointPath, folderStore, recordPath } from "./records/folder.node.js";
+export { readRecord, readRecords } from "./records/reader.node.js";
 
 // Reports as files.
 
-export { renderPng } from "./report/png.node";
-export { type ReportFormat, type ReportOptions, reportFormats, writeReport } from "./report/report.node";
+export { renderPng } from "./report/png.node.js";
+export { type ReportFormat, type ReportOptions, reportFormats, writeReport } from "./report/report.node.js";

@@ -5,14 +5,14 @@ import { defaultDevice, requestDevice, setDefaultDevice } from "@thalweg/tensor"
 import { dataSources } from "@thalweg/workloads";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { findChromium } from "../src/browser/executable.node";
+import { findChromium } from "../src/browser/executable.node.js";
 import type { RaceRequest } from "../src/browser/protocol";
-import { type BrowserRaceOptions, raceInBrowser } from "../src/browser/race.node";
-import { BrowserSession } from "../src/browser/session.node";
+import { type BrowserRaceOptions, raceInBrowser } from "../src/browser/race.node.js";
+import { BrowserSession } from "../src/browser/session.node.js";
 import { type RaceResult, race } from "../src/race";
-import { folderStore } from "../src/records/folder.node";
+import { folderStore } from "../src/records/folder.node.js";
 import type { RunRecord } from "../src/records/reader";
-import { readRecords } from "../src/records/reader.node";
+import { readRecords } from "../src/records/reader.node.js";
 import { runCommand } from "./fake-terminal";
 
 /** SwiftShader in Node offers 12 buffers per stage and Chromium 10, which would make other plans, and so other sums. */

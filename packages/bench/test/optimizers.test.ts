@@ -6,7 +6,7 @@ import { init } from "@thalweg/tensor";
 import type { TestProblem } from "@thalweg/workloads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { race } from "../src/race";
-import { folderStore } from "../src/records/folder.node";
+import { folderStore } from "../src/records/folder.node.js";
 import { linear } from "./linear-problem";
 
 let root: string;

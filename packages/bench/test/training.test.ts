@@ -7,7 +7,7 @@ import { init, tensor } from "@thalweg/tensor";
 import { findProblem, type TestProblem } from "@thalweg/workloads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openSession, type RaceOptions, race } from "../src/race";
-import { folderStore } from "../src/records/folder.node";
+import { folderStore } from "../src/records/folder.node.js";
 import type { RunRecord } from "../src/records/reader";
 import { aggregate } from "../src/report/aggregate";
 import { runKeys } from "../src/run/programs";

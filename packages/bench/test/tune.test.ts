@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Device, defaultDevice, setDefaultDevice } from "@thalweg/tensor";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { readRecords } from "../src/records/reader.node";
+import { readRecords } from "../src/records/reader.node.js";
 import { runCommand } from "./fake-terminal";
 
 let folder: string;

@@ -6,7 +6,7 @@ import { parseRecord, type RunRecord } from "../records/reader";
 import type { RunStore } from "../records/store";
 import { aggregate } from "../report/aggregate";
 import type { RaceRequest } from "./protocol";
-import type { BrowserSession } from "./session.node";
+import type { BrowserSession } from "./session.node.js";
 
 /** A race for a browser: what goes to the page, and what stays here. */
 export interface BrowserRaceOptions

@@ -5,9 +5,9 @@ import { runnerScript } from "#runner-script";
 import { UsageError } from "../errors";
 import { describeBrowser } from "../platform.browser";
 import type { RunEnvironment } from "../records/schema";
-import { type BrowserExecutable, findChromium } from "./executable.node";
+import { type BrowserExecutable, findChromium } from "./executable.node.js";
 import type { Answer, ErrorDescription, Runner, RunnerEvent, RunnerHost } from "./protocol";
-import { RunnerServer } from "./server.node";
+import { RunnerServer } from "./server.node.js";
 
 /** The browsers that can be driven. */
 export const browserNames = ["chromium", "firefox", "webkit"] as const;

@@ -1,10 +1,10 @@
 import { type ClassReport, defaultDevice } from "@thalweg/tensor";
 import type { Command } from "commander";
-import { checkData, raceInBrowser } from "../browser/race.node";
-import { type BrowserName, BrowserSession } from "../browser/session.node";
+import { checkData, raceInBrowser } from "../browser/race.node.js";
+import { type BrowserName, BrowserSession } from "../browser/session.node.js";
 import { UsageError } from "../errors";
 import { type RaceOptions, type RaceResult, race } from "../race";
-import { folderStore } from "../records/folder.node";
+import { folderStore } from "../records/folder.node.js";
 import type { AlgorithmRequest } from "../run/configuration";
 import { openDevice, type ProtocolFlags } from "./options";
 import { parseChoice } from "./parse";

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { replaceFile, writeDurably } from "./durable.node";
+import { replaceFile, writeDurably } from "./durable.node.js";
 import type { RunConfiguration } from "./schema";
 import { type RunStore, runName, type StoredRun } from "./store";
 

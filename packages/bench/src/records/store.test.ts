@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { configuration } from "../../test/example-records";
-import { folderStore } from "./folder.node";
+import { folderStore } from "./folder.node.js";
 import { memoryStore } from "./store";
 
 const root = mkdtempSync(join(tmpdir(), "thalweg-store-"));

@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { replaceFile } from "../records/durable.node";
+import { replaceFile } from "../records/durable.node.js";
 import type { RecordFolder } from "../records/reader";
 import { aggregate, type Race } from "./aggregate";
 import { renderFigure } from "./figure";
 import { renderPage } from "./page";
-import { renderPng } from "./png.node";
+import { renderPng } from "./png.node.js";
 import { lightTheme } from "./theme";
 
 /** Kinds of files that a report can be written as. */

@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import { UsageError } from "../../errors";
 import { type StandardRace, standardOptimizers, standardRaces } from "../../protocols/standard";
-import { readRecords } from "../../records/reader.node";
+import { readRecords } from "../../records/reader.node.js";
 import { bestReached, metricName } from "../../report/aggregate";
 import { formatMetric } from "../../report/format";
-import { type ReportFormat, reportFormats, writeReport } from "../../report/report.node";
+import { type ReportFormat, reportFormats, writeReport } from "../../report/report.node.js";
 import { renderTable } from "../../report/table";
 import type { AlgorithmRequest, Protocol } from "../../run/configuration";
 import { findOptimizer, type Hyperparameters, unknownName } from "../../run/optimizer";

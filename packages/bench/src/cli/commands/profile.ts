@@ -1,8 +1,8 @@
 import { chromeTrace, defaultDevice, formatProfile } from "@thalweg/tensor";
 import type { Command } from "commander";
 import type { ProfileAnswer } from "../../browser/protocol";
-import { checkData } from "../../browser/race.node";
-import { replaceFile } from "../../records/durable.node";
+import { checkData } from "../../browser/race.node.js";
+import { replaceFile } from "../../records/durable.node.js";
 import { formatCount } from "../../report/format";
 import { findOptimizer } from "../../run/optimizer";
 import { profileStep, type StepProfile } from "../../run/profile";

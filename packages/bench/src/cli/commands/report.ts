@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { UsageError } from "../../errors";
 import { formatProblem } from "../../records/reader";
-import { readRecords } from "../../records/reader.node";
-import { type ReportFormat, reportFormats, writeReport } from "../../report/report.node";
+import { readRecords } from "../../records/reader.node.js";
+import { type ReportFormat, reportFormats, writeReport } from "../../report/report.node.js";
 import { renderTable } from "../../report/table";
 import { raceSummary } from "../json";
 import { parseChoice, parseNames } from "../parse";
