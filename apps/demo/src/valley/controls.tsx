@@ -10,6 +10,7 @@ import { ownProblem, problemOf, problems } from "./problems";
 import { RateCurve } from "./rate-curve";
 import { positionOf, type SliderScale, sliderScale, valueAt } from "./slider-scale";
 import type { Store } from "./store";
+import type { Domain } from "./terrain/domain";
 
 interface StoreProps {
   readonly store: Store;
@@ -43,6 +44,7 @@ export function ProblemControls({ store }: StoreProps) {
           <NumberField label="Start, y" value={start.y} onChange={(y) => store.change({ start: { ...start, y } })} />
         </div>
       </div>
+      {problem === ownProblem.id && <RangeFields store={store} />}
       <div class="field">
         <label for={`${id}-steps`}>
           Steps <output>{steps}</output>
@@ -109,6 +111,26 @@ function choose(store: Store, id: string): void {
   // An own formula begins as the one that is shown.
   if (id === ownProblem.id) store.change({ problem: id, formula: before.formula });
   else store.change({ formula, domain, start, ...others, scale: undefined });
+}
+
+/** What of the plane the map shows. */
+function RangeFields({ store }: StoreProps) {
+  const { domain } = store.configuration.value;
+  const change = (parts: Partial<Domain>): void => {
+    const next = { ...domain, ...parts };
+    if (next.left < next.right && next.bottom < next.top) store.change({ domain: next });
+  };
+  return (
+    <div class="field">
+      <span class="label">Map, x and y from – to</span>
+      <div class="pair">
+        <NumberField label="x from" value={domain.left} onChange={(left) => change({ left })} />
+        <NumberField label="x to" value={domain.right} onChange={(right) => change({ right })} />
+        <NumberField label="y from" value={domain.bottom} onChange={(bottom) => change({ bottom })} />
+        <NumberField label="y to" value={domain.top} onChange={(top) => change({ top })} />
+      </div>
+    </div>
+  );
 }
 
 function FormulaField({ store }: StoreProps) {

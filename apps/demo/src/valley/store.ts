@@ -94,6 +94,11 @@ export class Store {
     this.change({ runners: this.configuration.peek().runners.map((own, other) => (other === index ? runner : own)) });
   }
 
+  /** Destroys the device of the paths, to try what happens then. */
+  loseDevice(): void {
+    this.#pathClient.lose();
+  }
+
   /** Ends the workers and all that follows signals. */
   dispose(): void {
     for (const stop of this.#stops) stop();

@@ -46,6 +46,7 @@ export function ResultTable({ store }: { readonly store: Store }) {
           ))}
         </tbody>
       </table>
+      {store.engine.value.state === "ready" && <p class="hint">{`Computed on ${store.engine.value.adapter}.`}</p>}
     </section>
   );
 }

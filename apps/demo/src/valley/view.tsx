@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { download, pngBlob, svgBlob } from "../race/download";
 import "./valley.css";
@@ -24,6 +24,13 @@ export function View() {
     store.time.value = 0;
     store.isPlaying.value = true;
   }, []);
+  useSignalEffect(() => {
+    // `?lose-device` in the address: once there is a path.
+    const isWanted = new URLSearchParams(location.search).has("lose-device");
+    const { value: engine } = store.engine;
+    const hasPath = store.paths.value.some(({ isComplete }) => isComplete);
+    if (isWanted && hasPath && engine.state === "ready" && engine.losses === 0) store.loseDevice();
+  });
   const camera = useSignal(initialCamera);
   const picture = useRef<SVGSVGElement | null>(null);
   const surface = useRef<SurfaceExports | undefined>(undefined);
@@ -50,9 +57,9 @@ export function View() {
             No paths: {engine.message} They are computed by WebGPU: <a href="#help">which browsers have it</a>.
           </p>
         )}
-        {engine.state === "lost" && (
+        {(engine.state === "lost" || (engine.state === "ready" && engine.losses > 0)) && (
           <p class="panel note" role="status">
-            The GPU was lost; the paths are computed anew.
+            {engine.state === "lost" ? "The GPU was lost." : "The GPU was lost; the paths were computed anew."}
           </p>
         )}
       </div>

@@ -5,7 +5,8 @@ import type { Course, PathReply, PathRequest } from "./messages";
 /** What is known of the device that computes the paths. */
 export type Engine =
   | { readonly state: "starting" }
-  | { readonly state: "ready"; readonly adapter: string }
+  /** There is a device; so many were lost before it. */
+  | { readonly state: "ready"; readonly adapter: string; readonly losses: number }
   | { readonly state: "unavailable"; readonly message: string }
   | { readonly state: "lost"; readonly message: string };
 
@@ -83,6 +84,11 @@ export class PathClient {
     this.#askForSweeps(course, runners);
   }
 
+  /** Destroys the device, to try what happens then. */
+  lose(): void {
+    this.#send({ kind: "lose" });
+  }
+
   dispose(): void {
     clearTimeout(this.#sweepTimer);
     this.#worker.terminate();
@@ -123,7 +129,7 @@ export class PathClient {
         this.#catalogue.value = reply.optimizers;
         return;
       case "ready":
-        this.#engine.value = { state: "ready", adapter: reply.adapter };
+        this.#engine.value = { state: "ready", adapter: reply.adapter, losses: this.#restarts };
         return;
       case "unavailable":
         this.#engine.value = { state: "unavailable", message: reply.message };

@@ -22,7 +22,9 @@ export type PathRequest =
       readonly runners: readonly Runner[];
       /** Learning rates, each for a path of its own. */
       readonly rates: readonly number[];
-    };
+    }
+  /** Destroys the device, to try what happens then. */
+  | { readonly kind: "lose" };
 
 /** What the worker tells the page. */
 export type PathReply =

@@ -8,7 +8,7 @@ import { Programs, runPath } from "./runs";
 /** Longer than this nobody waits for a part of a path, in milliseconds. */
 const patience = 250;
 
-const newest: Record<PathRequest["kind"], number> = { run: 0, sweep: 0 };
+const newest = { run: 0, sweep: 0 };
 
 const records = Object.values(optimizers).filter(canRun);
 tell({
@@ -26,11 +26,12 @@ tell({
 const opening = openPrograms();
 
 addEventListener("message", async ({ data }: MessageEvent<PathRequest>) => {
-  newest[data.kind] = data.id;
+  if (data.kind !== "lose") newest[data.kind] = data.id;
   const programs = await opening;
   if (programs === undefined) return;
   if (data.kind === "run") await run(programs, data);
-  else await sweep(programs, data);
+  else if (data.kind === "sweep") await sweep(programs, data);
+  else programs.device.destroy();
 });
 
 async function openPrograms(): Promise<Programs | undefined> {
@@ -46,7 +47,7 @@ async function openPrograms(): Promise<Programs | undefined> {
   return new Programs(device);
 }
 
-async function run(programs: Programs, { id, course, runners }: PathRequest): Promise<void> {
+async function run(programs: Programs, { id, course, runners }: PathRequest & { readonly kind: "run" }): Promise<void> {
   const isStale = () => newest.run !== id;
   await forEachRunner(id, runners, async (record, runner, index) => {
     let told = performance.now();

@@ -10,11 +10,11 @@ const keptPrograms = 24;
 
 /** Programs by formula and optimizer: another value of a hyperparameter finds its program compiled. */
 export class Programs {
-  readonly #device: Device;
+  readonly device: Device;
   readonly #programs = new Map<string, PathProgram>();
 
   constructor(device: Device) {
-    this.#device = device;
+    this.device = device;
   }
 
   /** How many there are. */
@@ -25,7 +25,7 @@ export class Programs {
   find(formula: Expression, record: OptimizerRecord, { options }: Runner): PathProgram {
     const key = JSON.stringify([formula, structureOf(record, options)]);
     const known = this.#programs.get(key);
-    const program = known ?? compilePath(formula, record, options, this.#device);
+    const program = known ?? compilePath(formula, record, options, this.device);
     // The order of a map is that of insertion: what is used goes to its end.
     this.#programs.delete(key);
     this.#programs.set(key, program);
