@@ -21,7 +21,7 @@ export function ProblemControls({ store }: StoreProps) {
   const { problem, steps, noise, seed, start, scale } = store.configuration.value;
   const id = useId();
   return (
-    <section class="panel problem" aria-label="Function">
+    <section class="panel problem" aria-label="What is minimized">
       <div class="field">
         <label for={`${id}-problem`}>Function</label>
         <select

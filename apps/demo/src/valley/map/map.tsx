@@ -354,7 +354,8 @@ function StartMarker({ store, frame, start, onMove, placeOf }: StartMarkerProps)
       role="application"
       aria-roledescription="movable point"
       aria-label={`Start at ${short(start.x)}, ${short(start.y)}. Arrow keys move it.`}
-      tabIndex={0}
+      // In a picture the name of this attribute has no capital.
+      tabindex={0}
       transform={`translate(${toX(frame, start.x)} ${toY(frame, start.y)})`}
       onKeyDown={move}
       onPointerDown={(event) => {
