@@ -1,4 +1,5 @@
 // Writes docs/demo/*.png: every view in light and dark, wide and on a phone. npm run screenshots -w @thalweg/demo
+// Names of views choose among them: npm run screenshots -w @thalweg/demo -- valley
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright";
@@ -13,6 +14,9 @@ const phone = { width: 390, height: 844 };
 /** Reaches its target on any adapter in a minute or so. */
 const race = "#race?target=0.9&seeds=42,43";
 
+const chosen = process.argv.slice(2);
+const isChosen = (view: string): boolean => chosen.length === 0 || chosen.includes(view);
+
 const found = findChromium();
 if (found === undefined) throw new Error("No Chromium: install one and set CHROME_PATH to its executable.");
 mkdirSync(folder, { recursive: true });
@@ -25,8 +29,9 @@ const browser = await chromium.launch({
   args: softwareGpuFlags,
 });
 try {
-  await raceShots(browser);
-  for (const { id } of views.filter((view) => view.id !== "race")) {
+  if (isChosen("race")) await raceShots(browser);
+  if (isChosen("valley")) await valleyShots(browser);
+  for (const { id } of views.filter((view) => !["race", "valley"].includes(view.id) && isChosen(view.id))) {
     for (const colorScheme of ["light", "dark"] as const) {
       const page = await browser.newPage({ viewport: wide, colorScheme });
       await page.goto(`${address}#${id}`);
@@ -59,6 +64,31 @@ async function raceShots(own: Browser): Promise<void> {
     await shoot(page, `race-phone-${colorScheme}`);
   }
   await page.close();
+}
+
+/** The first function, with all paths and curves, in both schemes and both sizes. */
+async function valleyShots(own: Browser): Promise<void> {
+  for (const colorScheme of ["light", "dark"] as const) {
+    // Without motion the whole paths are there from the start.
+    const page = await own.newPage({ viewport: wide, colorScheme, reducedMotion: "reduce" });
+    await page.goto(`${address}#valley`);
+    await page.waitForFunction(
+      () => {
+        const cards = document.querySelectorAll(".runner").length;
+        const drawn = document.querySelectorAll(".runner:has(.curve)").length;
+        return (
+          cards > 0 && drawn === cards && !document.querySelector(".results")?.textContent?.includes("being computed")
+        );
+      },
+      undefined,
+      { timeout: 120_000 },
+    );
+    await shoot(page, `valley-${colorScheme}`);
+    await page.setViewportSize(phone);
+    await page.waitForTimeout(800);
+    await shoot(page, `valley-phone-${colorScheme}`);
+    await page.close();
+  }
 }
 
 async function shoot(page: Page, name: string): Promise<void> {

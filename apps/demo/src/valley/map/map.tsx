@@ -275,7 +275,7 @@ function TrailLine({ trail, index, time }: TrailLineProps) {
       <path class="halo" d={line} />
       <path class="line" d={line} />
       <path class="dots" d={dots} />
-      <circle class="runner" cx={x} cy={y} r="4.5" />
+      <circle class="walker" cx={x} cy={y} r="4.5" />
     </g>
   );
 }

@@ -43,7 +43,8 @@ async function openPrograms(): Promise<Programs | undefined> {
     return undefined;
   }
   void device.gpu.lost.then(({ message }) => tell({ kind: "lost", message }));
-  tell({ kind: "ready", adapter: device.adapter.description });
+  const { description, vendor, architecture } = device.adapter;
+  tell({ kind: "ready", adapter: description || `${vendor} ${architecture}` });
   return new Programs(device);
 }
 
