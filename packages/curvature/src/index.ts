@@ -84,6 +84,15 @@ export {
 } from "./krylov/quadratic-model";
 export { type IgnoredTargets, ignoringTargets, type Marked } from "./laplace/ignored-targets";
 export {
+  isTruncated,
+  type SavedIterate,
+  type TruncatedResult,
+  type TruncatedSolver,
+  type TruncatedSystem,
+  type TruncationOptions,
+  truncatedSolver,
+} from "./krylov/truncated";
+export {
   type Evidence,
   type Laplace,
   type LaplaceFit,

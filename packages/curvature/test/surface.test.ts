@@ -49,6 +49,7 @@ it("the package exports these names", () => {
       "ignoringTargets",
       "inverseKroneckerOperator",
       "invertFactors",
+      "isTruncated",
       "jacobianOperator",
       "kroneckerCurvature",
       "kroneckerOperator",
@@ -88,6 +89,7 @@ it("the package exports these names", () => {
       "toDense",
       "topEigenpairs",
       "transposed",
+      "truncatedSolver",
       "uncertainTensors",
       "unflattenTree",
     ]

@@ -57,6 +57,13 @@ export {
   type EvidenceTrainingOptions,
   trainWithEvidence,
 } from "./evidence-training";
+export {
+  type HessianFree,
+  type HessianFreeOptions,
+  type HessianFreeReport,
+  type HessianFreeState,
+  hessianFree,
+} from "./hessian-free";
 export type {
   BooleanSpec,
   ChoiceSpec,

@@ -53,6 +53,7 @@ it("the package exports these names", () => {
       "evalParams",
       "everyEpoch",
       "exponential",
+      "hessianFree",
       "identity",
       "inverseSqrt",
       "inverseTime",
