@@ -22,6 +22,7 @@ export interface DerivativeOracle {
   readonly inputs: StoredTensor;
   readonly targets: StoredTensor;
   readonly vectors: Readonly<Record<string, StoredTensor>>;
+  readonly mcDraws: StoredTensor;
   readonly expected: Readonly<Record<string, StoredTensor | number | Readonly<Record<string, StoredTensor>>>>;
   readonly float32Differences?: Readonly<Record<string, number>>;
 }
@@ -34,8 +35,20 @@ export const load = ({ shape, data, dtype }: StoredTensor): Tensor =>
 export const loadAll = (stored: Readonly<Record<string, StoredTensor>>): Params =>
   Object.fromEntries(Object.entries(stored).map(([name, value]) => [name, load(value)]));
 
+export interface RunOptions {
+  /** In front of the names of parameters. */
+  readonly prefix?: string;
+  /** Transposed convolutions as such, or as the same convolutions of an input with zeros between its elements. */
+  readonly transposed?: "direct" | "ofStretched";
+}
+
 /** A network on one example, channels first as the files have it: the batch comes from vmap. */
-export function runModel(layers: readonly LayerSpec[], params: Params, x: Tensor, prefix = ""): Tensor {
+export function runModel(
+  layers: readonly LayerSpec[],
+  params: Params,
+  x: Tensor,
+  { prefix = "", transposed = "direct" }: RunOptions = {},
+): Tensor {
   return layers.reduce((value, spec, index) => {
     const own = `${prefix}${index}.`;
     const get = (name: string): Tensor => {
@@ -44,8 +57,10 @@ export function runModel(layers: readonly LayerSpec[], params: Params, x: Tensor
       return found;
     };
     const find = (name: string): Tensor | undefined => params[own + name];
-    if (spec.type === "residual") return value.add(runModel(spec.layers ?? [], params, value, `${own}inner.`));
-    const layer = layerKinds[spec.type];
+    if (spec.type === "residual")
+      return value.add(runModel(spec.layers ?? [], params, value, { prefix: `${own}inner.`, transposed }));
+    const isStretched = transposed === "ofStretched" && spec.type.startsWith("convTranspose");
+    const layer = isStretched ? stretchedConvolution : layerKinds[spec.type];
     if (layer === undefined) throw new TypeError(`The layer "${spec.type}" of the file is not known.`);
     return layer(value, spec, { get, find });
   }, x);
@@ -117,6 +132,50 @@ const transposedConvolution: Layer = (x, { stride, padding, dilation, groups, ou
     outputPadding: perAxis(outputPadding, rank, 0),
   };
   return channelsLast(x, (image) => addBias(convTranspose(image, kernel, options), find("bias")));
+};
+
+/** A transposed convolution as a convolution: zeros between the elements of the input, the kernel flipped. */
+const stretchedConvolution: Layer = (x, { stride, padding, dilation, groups, outputPadding }, { get, find }) => {
+  const weight = get("weight");
+  const rank = x.rank - 1;
+  const count = (groups as number | undefined) ?? 1;
+  const [strides, gaps, margins, extra] = [
+    perAxis(stride, rank, 1),
+    perAxis(dilation, rank, 1),
+    perAxis(padding, rank, 0),
+    perAxis(outputPadding, rank, 0),
+  ];
+  const [ins, outs, ...sizes] = weight.shape as [number, number, ...number[]];
+  // [in, out / groups, …] to […, in / groups, out].
+  const kernel = weight
+    .flip(lastAxes(weight, rank))
+    .reshape([count, ins / count, outs, ...sizes])
+    .permute([...sizes.map((_, axis) => axis + 3), 1, 0, 2])
+    .reshape([...sizes, ins / count, count * outs]);
+  const stretched = strides.reduce((value, by, axis) => {
+    const extent = value.shape[axis + 1] as number;
+    const zeros = value
+      .expandDims(axis + 2)
+      .pad([
+        ...value.shape.slice(0, axis + 2).map(() => [0, 0] as const),
+        [0, by - 1],
+        ...value.shape.slice(axis + 2).map(() => [0, 0] as const),
+      ]);
+    const shape = value.shape.map((own, at) => (at === axis + 1 ? extent * by : own));
+    return zeros.reshape(shape).slice(
+      shape.map(() => 0),
+      shape.map((own, at) => (at === axis + 1 ? own - by + 1 : own)),
+    );
+  }, x);
+  const options = {
+    dilation: gaps,
+    groups: count,
+    padding: sizes.map((size, axis): [number, number] => {
+      const before = (gaps[axis] as number) * (size - 1) - (margins[axis] as number);
+      return [before, before + (extra[axis] as number)];
+    }),
+  };
+  return channelsLast(stretched, (image) => addBias(conv(image, kernel, options), find("bias")));
 };
 
 const pooling =

@@ -35,6 +35,7 @@ export {
   type KroneckerOptions,
   kroneckerCurvature,
 } from "./kronecker/kronecker-curvature";
+export { type RecursionOptions, recursiveFactors } from "./kronecker/recursion";
 export type { Draws, PositionMask } from "./kronecker/statistics";
 export { type FisherKind, fisherKinds } from "./kronecker/vectors";
 export {

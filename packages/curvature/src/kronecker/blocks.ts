@@ -6,6 +6,7 @@ import {
   type MatrixLayout,
   matrixLayout,
   type RowLayout,
+  reversedAxes,
   rowLayout,
   type Step,
   stridesIn,
@@ -72,6 +73,7 @@ export type Block = KroneckerBlock | EmbeddingBlock | UnitwiseBlock | DiagonalBl
 
 /** Where one contraction has its axes; none of them is the axis of the examples. */
 export interface LinearTap {
+  /** Features in the order of the parameter. */
   readonly activations: Tensor;
   readonly output: Tensor;
   /** Of the activations. */
@@ -211,13 +213,14 @@ function linearTap(use: LinearUse, shape: Shape): LinearTap {
     pairs[(1 - side) as 0 | 1][pairs[side].indexOf(axis)] as number;
   const groups = axes.groups.map((axis) => partner(params.batch, axis));
   const features = axes.ins.map((axis) => partner(params.contract, axis));
+  const backwards = reversedAxes(axes.ins, stridesIn(use.steps, shape)).map((axis) => partner(params.contract, axis));
   const shared = complement(activations.rank, groups, features);
   const free = complement(view.rank, params.batch[side], params.contract[side]);
   const batch = params.batch[side].length;
   // Result: batch axes, then the free ones of the first operand, then those of the second, ascending.
   const [firstOut, firstShared] = side === 0 ? [batch, batch + free.length] : [batch + shared.length, batch];
   return {
-    activations,
+    activations: backwards.length === 0 ? activations : activations.flip(backwards),
     output,
     input: { groups, features, shared },
     result: {

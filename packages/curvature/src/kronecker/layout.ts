@@ -67,15 +67,28 @@ export function inParameterOrder(axes: readonly number[], strides: readonly numb
   return [...axes].sort((a, b) => Math.abs(strides[b] as number) - Math.abs(strides[a] as number));
 }
 
-/** Reads a parameter of shape `start`, moved along bijective steps, as matrices. */
+/** Axes along which the operand runs backwards through the parameter, as kernels of transposed convolutions do. */
+export const reversedAxes = (axes: readonly number[], strides: readonly number[] | undefined): number[] =>
+  axes.filter((axis) => ((strides?.[axis] as number | undefined) ?? 0) < 0);
+
+/**
+ * Reads a parameter of shape `start`, moved along bijective steps, as matrices. Inputs are in the order of the parameter, also
+ * where the operand has them backwards.
+ */
 export function matrixLayout(steps: readonly Step[], start: Shape, { groups, outs, ins }: MatrixAxes): MatrixLayout {
   const { shape } = follow(steps, placeholder(start, "f32"));
   const order = [...groups, ...outs, ...ins];
   const arranged = extentsOf(shape, order);
   const [g, o, i] = [groups, outs, ins].map((axes) => sizeOf(extentsOf(shape, axes))) as [number, number, number];
   const strides = stridesIn(steps, start);
+  const backwards = reversedAxes(ins, strides);
+  const turned = (operand: Tensor): Tensor => (backwards.length === 0 ? operand : operand.flip(backwards));
+  const strideOf = (axis: number): number | undefined => {
+    const stride = strides?.[axis];
+    return stride !== undefined && backwards.includes(axis) ? -stride : stride;
+  };
   const places = (axes: readonly number[]) =>
-    axes.filter((axis) => shape[axis] !== 1).map((axis) => [shape[axis], strides?.[axis]]);
+    axes.filter((axis) => shape[axis] !== 1).map((axis) => [shape[axis], strideOf(axis)]);
   const back = order.map((_, axis) => order.indexOf(axis));
   return {
     groups: g,
@@ -86,8 +99,8 @@ export function matrixLayout(steps: readonly Step[], start: Shape, { groups, out
         ? [steps.map(({ primitive, params }) => [primitive.name, params]), order]
         : [groups, outs, ins].map(places),
     ),
-    toMatrix: (parameter) => follow(steps, parameter).permute(order).reshape([g, o, i]),
-    fromMatrix: (matrix) => followBack(steps, start, matrix.reshape(arranged).permute(back)),
+    toMatrix: (parameter) => turned(follow(steps, parameter)).permute(order).reshape([g, o, i]),
+    fromMatrix: (matrix) => followBack(steps, start, turned(matrix.reshape(arranged).permute(back))),
   };
 }
 

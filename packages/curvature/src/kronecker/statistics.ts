@@ -1,6 +1,7 @@
 /** One pass over a batch: what every layer saw, and what was sent back to it. */
 import { vmap } from "@thalweg/autograd";
 import {
+  full,
   identity,
   type Key,
   pullback,
@@ -98,7 +99,10 @@ export function collect<P, X>(
     };
     const gradient = problem.loss.gradient(outputs, targets);
     const gradients = pull([gradient]).slice(0, roots.length);
-    const sent = sendBack(vectors, options.fisher === "empirical" ? gradient : undefined, back);
+    const sent =
+      vectors.shape[0] === 0
+        ? [...outside.map((parameter) => roots[parameter] as Tensor), ...observed].map(noVector)
+        : sendBack(vectors, options.fisher === "empirical" ? gradient : undefined, back);
     return {
       loss: problem.loss.value(outputs, targets).sum(),
       outputs,
@@ -142,8 +146,11 @@ export function collect<P, X>(
 /** All vectors through one backward pass. The gradient of the loss, where it is the one vector, is sent but once. */
 function sendBack(vectors: Tensor, gradient: Tensor | undefined, back: (vector: Tensor) => Tensor[]): Tensor[] {
   if (gradient !== undefined) return back(gradient).map((cotangent) => cotangent.expandDims(0));
-  return vectors.shape[0] === 0 ? [] : vmap(back)(vectors);
+  return vmap(back)(vectors);
 }
+
+/** What is sent back where there are no vectors: one of zeros. */
+const noVector = ({ shape }: Tensor): Tensor => full([1, ...shape], 0);
 
 const tapsOf = (block: Block) => (block.kind === "kronecker" || block.kind === "embedding" ? [...block.taps] : []);
 
