@@ -16,6 +16,7 @@ import {
   UnsupportedError,
   uniform,
 } from "@thalweg/tensor";
+import { nonNegative } from "./non-negative";
 
 /**
  * A loss ℓ(f, y) of the outputs f of one loss term, `[C]`. All functions take any number of leading axes, which they
@@ -172,7 +173,7 @@ export function convexLoss(
     hessianProduct: (outputs, direction) => eachPair(outputs, direction, (f, u) => hessianAt(f).dot(u)),
     hessianRoot(outputs) {
       const { values, vectors } = linalg.eigh(each(outputs, hessianAt));
-      return vectors.transpose().mul(values.maximum(0).sqrt().expandDims(-1));
+      return vectors.transpose().mul(nonNegative(values).sqrt().expandDims(-1));
     },
     drawTargets() {
       throw new UnsupportedError(

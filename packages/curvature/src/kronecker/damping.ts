@@ -10,6 +10,7 @@ import {
   treeFlatten,
   treeUnflatten,
 } from "@thalweg/tensor";
+import { nonNegative } from "../non-negative";
 import type { Block, EmbeddingBlock, KroneckerBlock } from "./blocks";
 import type { BlockFactors, DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "./factors";
 
@@ -204,10 +205,10 @@ function factoredInverse(
 /** The eigenvectors of both factors, with the products of their eigenvalues; what rounding made negative counts as 0. */
 export function eigenbasis({ a, b }: MatrixFactors): Eigenbasis {
   const right = linalg.eigh(grouped(b, 3));
-  const rows = right.values.maximum(0).expandDims(2);
-  if (a.rank === 1) return { qa: null, qb: right.vectors, values: rows.mul(a.maximum(0)) };
+  const rows = nonNegative(right.values).expandDims(2);
+  if (a.rank === 1) return { qa: null, qb: right.vectors, values: rows.mul(nonNegative(a)) };
   const left = linalg.eigh(grouped(a, 3));
-  return { qa: left.vectors, qb: right.vectors, values: rows.mul(left.values.maximum(0).expandDims(1)) };
+  return { qa: left.vectors, qb: right.vectors, values: rows.mul(nonNegative(left.values).expandDims(1)) };
 }
 
 /** `Qbᵀ G Qa`, `[…, groups, out, in]`. */

@@ -237,7 +237,8 @@ function reduceFactors(
   const trace = gradients.square().sum();
   return {
     a: product(inputs, [0], 1).div(examples),
-    b: trace.greater(size.mul(roundedToZero)).where(b, 0).mul(scale),
+    // In this order, so that what is not finite is not taken for zero.
+    b: trace.lessEqual(size.mul(roundedToZero)).where(0, b).mul(scale),
   };
 }
 

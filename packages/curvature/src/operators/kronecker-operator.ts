@@ -23,6 +23,7 @@ import {
   precondition,
 } from "../kronecker/damping";
 import type { DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "../kronecker/factors";
+import { nonNegative } from "../non-negative";
 import { type LinearOperator, symmetricOperator } from "./linear-operator";
 
 /** The block-diagonal curvature C of Kronecker blocks, 2 × 2 blocks and diagonals. */
@@ -86,7 +87,12 @@ export function kroneckerOperator<P>(blocks: readonly Block[], factors: Factors,
       sumOver(
         own,
         ({ a, b }) =>
-          eigenvalues(b).maximum(0).expandDims(2).mul(eigenvalues(a).maximum(0).expandDims(1)).add(lambda).log().sum(),
+          nonNegative(eigenvalues(b))
+            .expandDims(2)
+            .mul(nonNegative(eigenvalues(a)).expandDims(1))
+            .add(lambda)
+            .log()
+            .sum(),
         ({ scale, cross, shift }) => scale.add(lambda).mul(shift.add(lambda)).sub(cross.square()).log().sum(),
         (diagonal) => diagonal.add(lambda).log().sum(),
       ),
@@ -103,7 +109,7 @@ export function kroneckerOperator<P>(blocks: readonly Block[], factors: Factors,
  */
 export function eigenbasisOperator<P>(blocks: readonly Block[], bases: Inverses, params: P): KroneckerOperator<P> {
   const own = partsOf(blocks, asBases(bases));
-  const logs = (x: Tensor, lambda: Tensor | number): Tensor => x.maximum(0).add(lambda).log().sum();
+  const logs = (x: Tensor, lambda: Tensor | number): Tensor => nonNegative(x).add(lambda).log().sum();
   return {
     ...symmetricOperator("EKFAC", params, (v: P) =>
       onBlocks(
@@ -227,7 +233,7 @@ function powerOf<P>(
   lambda: Tensor | number,
 ): LinearOperator<P> {
   const parts = partsOf(blocks, asBases(bases));
-  const raised = (values: Tensor): Tensor => values.maximum(0).add(lambda).pow(exponent);
+  const raised = (values: Tensor): Tensor => nonNegative(values).add(lambda).pow(exponent);
   return symmetricOperator(`(${name} + λ)^${exponent}`, params, (v) =>
     onBlocks(
       parts,

@@ -4,6 +4,7 @@
  */
 import { grad, vmap } from "@thalweg/autograd";
 import { ArgumentError, ShapeError, type Tensor, treeLeaves, treeMap } from "@thalweg/tensor";
+import { nonNegative } from "../non-negative";
 
 /** The loss of one example: scalar. */
 export type ExampleLoss<P, E> = (params: P, example: E) => Tensor;
@@ -72,11 +73,7 @@ export function perSampleStatistics<P>(gradients: PerSampleGradients<P>): PerSam
     squaredNorm: total(leaves.map(normsOf)),
     dots: total(leaves.map((g) => g.dot(g, { contract: [rest(g), rest(g)] }))),
     secondMoment: map(momentOf),
-    variance: map((g) =>
-      momentOf(g)
-        .sub(g.mean({ axis: 0 }).square())
-        .maximum(0),
-    ),
+    variance: map((g) => nonNegative(momentOf(g).sub(g.mean({ axis: 0 }).square()))),
     exactVariance: () => map((g) => g.variance({ axis: 0 })),
   };
 }
