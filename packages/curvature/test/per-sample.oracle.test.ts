@@ -231,8 +231,12 @@ describe.skipIf(why !== undefined)(why ?? "oracles: per-sample and second-order 
     }
   });
 
+  // What is made of the same products in other ways is left to float64: programs take longer to compile than to run here.
+  const isChosen = ({ what }: Comparison): boolean =>
+    !/Eigenvalues|Frobenius|Trace|^block|essianDiagonal|^kfra/.test(what);
+
   it.each(cases)("$name on the device", { timeout: 600_000 }, async ({ oracle }) => {
-    const found = comparisons(oracle);
+    const found = comparisons(oracle).filter(isChosen);
     await evaluate(found.flatMap(({ parts }) => parts));
     const guide = Math.max(1e-7, ...Object.values(oracle.float32Differences ?? {}));
     for (const comparison of found) {
