@@ -76,6 +76,7 @@ it("the package exports these names", () => {
       "probit",
       "problemLoss",
       "quadraticModelStep",
+      "recursiveFactors",
       "restrict",
       "restricted",
       "scaled",
