@@ -83,7 +83,6 @@ export {
   type QuadraticModelStep,
   quadraticModelStep,
 } from "./krylov/quadratic-model";
-export { type IgnoredTargets, ignoringTargets, type Marked } from "./laplace/ignored-targets";
 export {
   isTruncated,
   type SavedIterate,
@@ -93,6 +92,7 @@ export {
   type TruncationOptions,
   truncatedSolver,
 } from "./krylov/truncated";
+export { type IgnoredTargets, ignoringTargets, type Marked } from "./laplace/ignored-targets";
 export {
   type Evidence,
   type Laplace,
