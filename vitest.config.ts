@@ -34,7 +34,7 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: "demo",
+          name: "built-demo",
           root: `${import.meta.dirname}/apps/demo`,
           include: ["test/*.e2e.test.ts"],
           globalSetup: ["test/served-build.ts"],
@@ -45,7 +45,7 @@ export default defineConfig({
         },
       },
       // Builds, packs and installs, and so takes its time: `npm test` runs it last and by itself.
-      { extends: true, test: { name: "packaging", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
+      { extends: true, test: { name: "built-packages", include: ["test/packages.test.ts"], testTimeout: 300_000 } },
     ],
   },
 });
