@@ -94,7 +94,8 @@ describe("installed from the packed files", () => {
   beforeAll(async () => {
     mkdirSync(tarballs);
     cpSync(join(repositoryRoot, "examples", "browser"), consumer, { recursive: true });
-    const pack = runNode([npm, "pack", "--workspaces", "--pack-destination", tarballs]);
+    const workspaces = packages.map(({ folder }) => `--workspace=${folder}`);
+    const pack = runNode([npm, "pack", ...workspaces, "--pack-destination", tarballs]);
     expect(pack.exitCode, pack.output).toBe(0);
 
     const files = readdirSync(tarballs).map((file) => join(tarballs, file));

@@ -79,7 +79,7 @@ describe("aggregate", () => {
       "digits: time to 90 % test accuracy
 
       optimizer  reached  seconds (quartiles)  steps (quartiles)        best test accuracy  steps/s  misses
-      ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+      ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
       adamw       3 of 3                1.5 s                150  91.8 % (91.6 % – 91.9 %)      100
       adam        3 of 3   2 s (1.75 s – 2 s)    200 (175 – 200)  90.3 % (90.2 % – 90.3 %)      100
       momentum    1 of 3                never              never  47.4 % (23.7 % – 69.6 %)      100  1 diverged at step 120, 1 out of budget

@@ -1,4 +1,3 @@
-import Table from "cli-table3";
 import { type Contestant, metricName, type Race } from "./aggregate";
 import { formatCount, formatMetric, formatMisses, formatQuartiles, formatSeconds, formatTarget } from "./format";
 
@@ -43,33 +42,26 @@ export function columnsOf({ target, phase, metric }: Race): readonly Column[] {
 /** The results of a race as a table for a terminal. A time that was not reached reads `never`. */
 export function renderTable(race: Race): string {
   const columns = columnsOf(race);
-  const table = new Table({
-    head: columns.map(({ heading }) => heading),
-    colAligns: columns.map(({ align }) => align),
-    style: { head: [], border: [], compact: true, "padding-left": 0, "padding-right": 0 },
-    chars: {
-      top: "",
-      "top-mid": "",
-      "top-left": "",
-      "top-right": "",
-      bottom: "",
-      "bottom-mid": "",
-      "bottom-left": "",
-      "bottom-right": "",
-      left: "",
-      "left-mid": "",
-      mid: "─",
-      "mid-mid": "─",
-      right: "",
-      "right-mid": "",
-      middle: "  ",
-    },
-  });
-  table.push(...race.contestants.map((contestant) => columns.map(({ cell }) => cell(contestant))));
-  // The last column is padded to its width; spaces at line ends help nobody.
-  const lines = table.toString().split("\n");
-  return [raceTitle(race), "", ...lines.map((line) => line.trimEnd())].join("\n");
+  const rows = [
+    columns.map(({ heading }) => heading),
+    ...race.contestants.map((contestant) => columns.map(({ cell }) => cell(contestant))),
+  ];
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const align = (row: readonly string[]): string =>
+    columns
+      .map(({ align }, column) => {
+        const [text = "", width = 0] = [row[column], widths[column]];
+        return align === "right" ? text.padStart(width) : text.padEnd(width);
+      })
+      .join(columnGap)
+      // The last column is padded to its width; spaces at line ends help nobody.
+      .trimEnd();
+  const [heading = "", ...lines] = rows.map(align);
+  const rule = "─".repeat(widths.reduce((sum, width) => sum + width + columnGap.length, -columnGap.length));
+  return [raceTitle(race), "", heading, rule, ...lines].join("\n");
 }
+
+const columnGap = "  ";
 
 function quartileCell(values: Contestant["secondsToTarget"], format: (value: number) => string): string {
   return values === null ? "–" : formatQuartiles(values, format);
