@@ -4,7 +4,7 @@
 //
 // Every program computes the gradient and one quantity from one graph; its time is divided by that of the usual loss and
 // gradient, which run in turn with it. Operations and memory are those of the plan, so they are exact and the same on every
-// run. `nets` are names joined with commas: mlp, 2c2d, 3c3d, resnet20, vit. With --write their tables go into
+// run; with 0 runs they are all there is, and nothing is computed. `nets` are names joined with commas: mlp, 2c2d, 3c3d, resnet20, vit. With --write their tables go into
 // docs/curvature/cost.md, where BackPACK's figures stand beside them; those of other nets stay as they are.
 //
 // On a software adapter, times are those of the process on all processors, in which other processes do not count.
@@ -210,11 +210,13 @@ async function measure(name: string, model: nn.Layer, shape: readonly number[]):
     inputs: uniform(key(1), [batch, ...shape]),
     targets: tensor(Int32Array.from({ length: batch }, (_, index) => index % 10)),
   };
-  await evaluate([...treeLeaves<Tensor>(params), examples.inputs]);
+  if (runs > 0) await evaluate([...treeLeaves<Tensor>(params), examples.inputs]);
   const gradient = (p: object, own: Examples) =>
     valueAndGrad((at: object) => crossEntropy.value(model.apply(at, own.inputs), own.targets).mean())(p);
   const plain = compile(gradient) as Measured;
-  await time(plain, params, examples);
+  const start = async (program: Measured): Promise<unknown> =>
+    runs > 0 ? time(program, params, examples) : program.prepare(params, examples);
+  await start(plain);
   const usual = planned(plain);
   const lines: string[] = [];
   const say = (line: string) => {
@@ -225,23 +227,22 @@ async function measure(name: string, model: nn.Layer, shape: readonly number[]):
   say(
     `**${name}**, batch ${batch}: the gradient alone takes ${gflop} GFLOP, ${mebibytes} MiB, ${usual.dispatches} dispatches.`,
   );
-  say(`${device.adapter.description}, median of ${runs} runs.`);
+  say(`${device.adapter.description}, ${runs > 0 ? `median of ${runs} runs` : "by plan only"}.`);
   say("");
   say("| beside the gradient | time | operations | memory | dispatches | BackPACK, time |");
   say("| --- | --- | --- | --- | --- | --- |");
   for (const [quantity, of] of Object.entries(quantitiesOf(model, params, examples))) {
     const both = compile(of) as Measured;
-    await time(both, params, examples);
+    await start(both);
     const times: number[] = [];
     for (let run = 0; run < runs; run++) {
       const alone = await time(plain, params, examples);
       times.push((await time(both, params, examples)) / alone);
     }
     const { operations, dispatches, bytesPeak } = planned(both);
-    const ratios = [median(times), operations / usual.operations, bytesPeak / usual.bytesPeak].map((ratio) =>
-      ratio.toFixed(2),
-    );
-    say(`| ${[quantity, ...ratios, dispatches, published[name]?.[quantity] ?? ""].join(" | ")} |`);
+    const ratios = [operations / usual.operations, bytesPeak / usual.bytesPeak].map((ratio) => ratio.toFixed(2));
+    const measured = runs > 0 ? median(times).toFixed(2) : "";
+    say(`| ${[quantity, measured, ...ratios, dispatches, published[name]?.[quantity] ?? ""].join(" | ")} |`);
     both.dispose();
   }
   plain.dispose();
