@@ -48,7 +48,7 @@ function expectExact(
 const classes = (count: number): Tensor => tensor(Int32Array.from({ length: count }, (_, index) => index % 3));
 
 describe("the diagonal of the Hessian is that of the dense matrix", () => {
-  it("for dense layers of any width, bias or not, in chunks of any size", () => {
+  it("for dense layers of any width, bias or not, in chunks of any size", { timeout: 120_000 }, () => {
     const cases = fc.record({
       ins: fc.integer({ min: 1, max: 5 }),
       hidden: fc.integer({ min: 1, max: 5 }),

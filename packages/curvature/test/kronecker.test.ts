@@ -171,7 +171,7 @@ describe("what can go wrong", () => {
   };
   const targets = tensor(Int32Array.from([0]));
 
-  it("a batch of one and its singular factors have a finite inverse", async () => {
+  it("a batch of one and its singular factors have a finite inverse", { timeout: 120_000 }, async () => {
     const batch = { inputs: random(3, [1, 4]), targets };
     const curvature = kroneckerCurvature(problem, params, batch);
     const { factors, gradients } = curvature.evaluate(params, batch);
