@@ -136,17 +136,14 @@ device.destroy();
 async function tune(name: string, setting: Setting, optimizer: string) {
   const record = optimizers[optimizer];
   if (record === undefined) throw new Error(`There is no optimizer ${optimizer}.`);
-  const results: { readonly drawn: Hyperparameters; readonly contestant: Contestant }[] = [];
-  let spent = 0;
-  for (let index = 0; index < Number(flags.draws); index++) {
-    const drawn = await drawHyperparameters(record, { seed: tuningSeed, index });
-    const { contestants } = await run(name, setting, [{ optimizer, hyperparameters: drawn }], [tuningSeed]);
-    const [contestant] = contestants as [Contestant];
-    spent += contestant.runs.reduce((sum, { end }) => sum + (end?.step ?? 0), 0);
-    results.push({ drawn, contestant });
-  }
-  const [best] = results.toSorted((a, b) => rank(a.contestant, b.contestant));
-  return { drawn: (best as (typeof results)[number]).drawn, spent };
+  const draws = Array.from({ length: Number(flags.draws) }, (_, index) => index);
+  const drawn = await Promise.all(draws.map((index) => drawHyperparameters(record, { seed: tuningSeed, index })));
+  const algorithms = drawn.map((hyperparameters) => ({ optimizer, hyperparameters }));
+  const { contestants } = await run(name, setting, algorithms, [tuningSeed]);
+  const spent = contestants.reduce((sum, { runs }) => sum + (runs[0]?.end?.step ?? 0), 0);
+  const best = contestants.toSorted(rank)[0] as Contestant;
+  const tuned = Object.keys(drawn[0] ?? {}).map((own) => [own, best.hyperparameters[own]] as const);
+  return { drawn: Object.fromEntries(tuned) as Hyperparameters, spent };
 }
 
 /** Fewer steps first, then the better accuracy. */

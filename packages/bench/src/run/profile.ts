@@ -2,7 +2,7 @@ import { type Device, init, type ProfileRow, type Tensor, treeLeaves } from "@th
 import { openSession, type RaceOptions } from "../race";
 import { quartiles } from "../report/statistics";
 import type { AlgorithmRequest, Protocol } from "./configuration";
-import { initialState, type Programs, runKeys, type TrainingState } from "./programs";
+import { initialState, type Programs, runKeys, type TrainingState, usualRefresh } from "./programs";
 
 /** What to measure. */
 export interface ProfileOptions extends Protocol, Pick<RaceOptions, "workload" | "split" | "files" | "openDevice"> {
@@ -89,7 +89,7 @@ export async function profileStep(
 
   const timed = await timeKernels(device, programs, state, data, stepKeys);
   // The usual step; refreshes are in the counts and times above.
-  await programs.step.prepare(timed.state, data, stepKeys, false);
+  await programs.step.prepare(timed.state, data, stepKeys, usualRefresh(programs.parts.optimizer));
   const { bytesPeak, bytesLowerBound, kernels } = programs.step.statistics();
   const ms = quartiles(times);
   const { vendor, architecture, description } = device.adapter;
@@ -130,10 +130,11 @@ async function timeKernels(
 ): Promise<{ state: TrainingState; rows: readonly ProfileRow[]; medians: readonly (number | undefined)[] }> {
   let state = initial;
   let rows: readonly ProfileRow[] = [];
+  const usual = usualRefresh(programs.parts.optimizer);
   const samples: number[][] = [];
   if (device.features.has("timestamp-query")) {
     for (let step = 0; step < timedSteps; step++) {
-      ({ result: state, rows } = await programs.step.profile(state, ...rest, false));
+      ({ result: state, rows } = await programs.step.profile(state, ...rest, usual));
       rows.forEach(({ ns }, index) => {
         samples[index] ??= [];
         if (!Number.isNaN(ns)) samples[index].push(ns / 1000);

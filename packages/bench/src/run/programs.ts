@@ -153,10 +153,18 @@ async function runEach(
   for (const leaf of treeLeaves<Tensor>([sums, penalty, state, copy])) leaf.dispose();
 }
 
+const firstRefreshes = (optimizer: GradientTransformation): readonly Refresh[] =>
+  Array.from({ length: 4096 }, (_, step) => optimizer.refreshesAt(step));
+
 /** The programs that a run can need, by what an optimizer says of its first steps. */
-function refreshesOf(optimizer: GradientTransformation): readonly Refresh[] {
-  const first = Array.from({ length: 4096 }, (_, step) => optimizer.refreshesAt(step));
-  return [...new Set(first)];
+const refreshesOf = (optimizer: GradientTransformation): readonly Refresh[] => [...new Set(firstRefreshes(optimizer))];
+
+/** What most steps of an optimizer do of its rare work. */
+export function usualRefresh(optimizer: GradientTransformation): Refresh {
+  const counts = new Map<Refresh, number>();
+  for (const refresh of firstRefreshes(optimizer)) counts.set(refresh, (counts.get(refresh) ?? 0) + 1);
+  const [usual] = [...counts].reduce((most, other) => (other[1] > most[1] ? other : most));
+  return usual;
 }
 
 function compilePrograms(parts: ProgramParts) {
