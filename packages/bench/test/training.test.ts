@@ -209,7 +209,10 @@ describe("an inspected run", () => {
     const inspect: RaceOptions["inspect"] = async ({ state, programs, data, keys }) => {
       programs.predict(state.params, state.model, data, tensor(Uint32Array.of(0)), keys.evaluation);
     };
-    await expect(train({ budget: { steps: 1 }, inspect })).rejects.toThrow("linear_digits has no outputs to show");
+    const opaque: TestProblem = { ...workload, predictor: undefined };
+    await expect(train({ workload: opaque, budget: { steps: 1 }, inspect })).rejects.toThrow(
+      "linear_digits has no outputs to show",
+    );
   });
 });
 
