@@ -84,6 +84,8 @@ describe("the page", () => {
     expect(visitor.requests.length).toBeGreaterThan(4);
     expect(elsewhere).toEqual([]);
     expect(visitor.complaints).toEqual([]);
+    await visitor.button("Measure").click();
+    await page.getByText(/\d GFLOPS \(256 × 256\)/).waitFor();
     const policy = await page.locator('meta[http-equiv="Content-Security-Policy"]').getAttribute("content");
     expect(policy).toMatch(/default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self';/);
     expect(policy).not.toMatch(/unsafe|\*|https?:/);

@@ -5,6 +5,7 @@ import { describeCatalogue } from "../worker/catalogue";
 import { type ChartModel, chartsOf, labelOf } from "./chart-model";
 import { chartSvg } from "./chart-svg";
 import { lanesOf, raceOf } from "./lanes";
+import { reportFigure } from "./report-figure";
 import { defaultSettings, requestOf } from "./settings";
 
 const catalogue = describeCatalogue();
@@ -138,6 +139,15 @@ describe("charts", () => {
       }
     },
   );
+});
+
+describe("the whole figure", () => {
+  it("tells runs of this browser from those of Node", () => {
+    const svg = reportFigure([...records, ...elsewhere], lightTheme);
+    expect(svg).toContain("adam in node");
+    expect(svg).toContain("adam in chrome");
+    expect(svg).not.toMatch(/NaN|undefined/);
+  });
 });
 
 describe("the style sheet", () => {

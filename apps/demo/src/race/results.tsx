@@ -32,7 +32,7 @@ export function Results({ race, lanes, seeds }: ResultsProps) {
   const { phase, metric } = measureOf(race);
   const { target } = race;
   const longest = longestTime(rows);
-  const drawn = recordsOfOneEnvironment(lanes);
+  const drawn = lanes.flatMap(({ records }) => records);
   return (
     <section class="panel results" aria-labelledby="results-title">
       <div class="panel-head">
@@ -181,14 +181,6 @@ function Strip({ records, result, longest }: StripProps) {
 function resultOf(records: readonly RunRecord[]): Contestant | undefined {
   // Runs of one lane are one contestant of one race.
   return records.length === 0 ? undefined : aggregate(records)[0]?.contestants[0];
-}
-
-/** Medians over machines would mean nothing: the figure is of this page's runs, or of the first environment's. */
-function recordsOfOneEnvironment(lanes: readonly Lane[]): readonly RunRecord[] {
-  const [first] = lanes.filter(({ records }) => records.length > 0);
-  return lanes
-    .filter(({ isOwn, environment }) => isOwn === first?.isOwn && environment === first.environment)
-    .flatMap(({ records }) => records);
 }
 
 function longestTime(rows: readonly Row[]): number {

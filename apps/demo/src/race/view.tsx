@@ -14,7 +14,7 @@ import { chooseSettings, followLink, linkProblems, settings } from "./link";
 import { Predictions } from "./predictions";
 import { RecordsPanel } from "./records-panel";
 import { Legend, Results } from "./results";
-import { imported, liveRun, predictions, records, request, startRace } from "./session";
+import { imported, isActive, liveRun, predictions, records, request, startRace } from "./session";
 import { requestOf } from "./settings";
 import { SettingsPanel } from "./settings-panel";
 
@@ -39,7 +39,7 @@ export function View() {
   const start = (event: Event) => {
     event.preventDefault();
     const entry = catalogue.value?.workloads.find(({ name }) => name === settings.value.workload);
-    if (entry === undefined) return;
+    if (entry === undefined || isActive.value) return;
     chosen.value = undefined;
     startRace(requestOf(settings.value, entry), loseDeviceAfter());
   };
