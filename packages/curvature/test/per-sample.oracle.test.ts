@@ -9,16 +9,12 @@ import {
   load,
   loadAll,
   type Params,
-  type RunOptions,
-  runModel,
   type StoredTensor,
 } from "../../autograd/test/derivative-oracles";
 import {
   applyMany,
-  binaryCrossEntropy,
   blockDiagonal,
   type CurvatureProblem,
-  crossEntropy,
   exampleLosses,
   ggnDiagonal,
   ggnOperator,
@@ -28,7 +24,6 @@ import {
   kroneckerCurvature,
   type LinearOperator,
   type MatrixFactors,
-  meanSquaredError,
   perSampleGgnDiagonal,
   perSampleGradients,
   perSampleHessianDiagonal,
@@ -37,33 +32,16 @@ import {
   scaled,
   toDense,
 } from "../src/index";
+import { derivativeProblem, termsOf } from "./derivative-problem";
 
 type Expected = DerivativeOracle["expected"][string];
 const factorKinds = ["kfac", "kflr", "kfra"] as const;
 type FactorKind = (typeof factorKinds)[number];
 type Factors = Readonly<Partial<Record<FactorKind, Readonly<Record<string, readonly StoredTensor[]>>>>>;
 
-/** The problem of a file, and by how much its Σ over the terms of an example is larger than its loss of the example. */
-function problemOf({ model, loss, buffers = {} }: DerivativeOracle, options: RunOptions = {}) {
-  const constants = loadAll(buffers);
-  const output = (q: Params, example: Tensor): Tensor =>
-    runModel(model.layers, { ...constants, ...q }, example, options);
-  const isEntropy = loss.kind === "crossEntropy";
-  const losses = { crossEntropy, meanSquaredError, binaryCrossEntropy };
-  const problem: CurvatureProblem<Params> = {
-    loss: losses[loss.kind as keyof typeof losses],
-    model: (q, inputs) =>
-      vmap((x: Tensor) => {
-        const own = output(q, x);
-        return isEntropy ? own.moveAxis(0, -1) : own.flatten();
-      })(inputs),
-  };
-  return { problem, output };
-}
-
 function quantities(oracle: DerivativeOracle): Readonly<Record<string, Tensor | Params>> {
   const { params, inputs, targets, vectors, loss } = oracle;
-  const { problem, output } = problemOf(oracle);
+  const { problem, output } = derivativeProblem(oracle);
   const [p, batch, v] = [loadAll(params), { inputs: load(inputs), targets: load(targets) }, loadAll(vectors)];
   const single = (q: Params, { inputs: x, targets: y }: typeof batch): Tensor =>
     exampleLoss(loss.kind, output(q, x), y);
@@ -117,13 +95,6 @@ function quantities(oracle: DerivativeOracle): Readonly<Record<string, Tensor | 
   };
 }
 
-/** The loss of an example is a mean over its terms, or over its outputs, where ours is a sum. */
-function termsOf(kind: string, outputs: Tensor): number {
-  if (kind === "meanSquaredError") return 1;
-  const own = outputs.size / (outputs.shape[0] as number);
-  return kind === "crossEntropy" ? own / (outputs.shape.at(-1) as number) : own;
-}
-
 /** The draws of a file are classes, bits, or normals where the targets are numbers. */
 function drawnTargets(oracle: DerivativeOracle, outputs: Tensor): Tensor {
   const draws = load(oracle.mcDraws);
@@ -137,7 +108,7 @@ function drawnTargets(oracle: DerivativeOracle, outputs: Tensor): Tensor {
  * Transposed convolutions are those of a stretched input there, of which the inputs are unfolded.
  */
 function kroneckerFactors(oracle: DerivativeOracle, kind: FactorKind): Readonly<Record<string, readonly Tensor[]>> {
-  const { problem } = problemOf(oracle, { transposed: "ofStretched" });
+  const { problem } = derivativeProblem(oracle, { transposed: "ofStretched" });
   const { params, inputs, targets, loss } = oracle;
   const [p, batch] = [loadAll(params), { inputs: load(inputs), targets: load(targets) }];
   const outputs = problem.model(p, batch.inputs);
