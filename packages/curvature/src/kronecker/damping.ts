@@ -124,7 +124,7 @@ export function invertBlock(
 
 /** Condition and share of zero or negative ones of eigenvalues that meet λ. */
 function spectrumReport(values: Tensor, damping: Tensor): Pick<InvertedBlock, "condition" | "clipped"> {
-  const [largest, least] = [values.max(), values.min()].map((value) => value.maximum(0).add(damping));
+  const [largest, least] = [values.max(), values.min()].map((value) => nonNegative(value).add(damping));
   return {
     condition: (largest as Tensor).div(least as Tensor),
     clipped: values.lessEqual(0).cast("f32").mean(),

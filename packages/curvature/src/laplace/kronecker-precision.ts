@@ -4,6 +4,7 @@ import { type Key, linalg, type Tensor } from "@thalweg/tensor";
 import type { Block, EmbeddingBlock, KroneckerBlock } from "../kronecker/blocks";
 import { blockMatrix, fromBlockMatrix } from "../kronecker/damping";
 import type { BlockFactors, DiagonalFactors, MatrixFactors, UnitwiseFactors } from "../kronecker/factors";
+import { nonNegative } from "../non-negative";
 import type { HeadLayer } from "./head";
 import { type HeadCovariance, logRatio, normals, type Precision, type Prior, total, withOne } from "./precision";
 
@@ -28,11 +29,11 @@ function layerParts(
 ): EigenPart[] {
   const batched = (x: Tensor) => (x.rank === 3 ? x : x.expandDims(0));
   const right = linalg.eigh(batched(b));
-  const valuesB = right.values.maximum(0).expandDims(2);
+  const valuesB = nonNegative(right.values).expandDims(2);
   const part = (factor: Tensor, own: Pick<EigenPart, "take" | "put" | "index">): EigenPart => {
-    if (factor.rank === 1) return { ...own, qa: null, qb: right.vectors, values: valuesB.mul(factor.maximum(0)) };
+    if (factor.rank === 1) return { ...own, qa: null, qb: right.vectors, values: valuesB.mul(nonNegative(factor)) };
     const left = linalg.eigh(batched(factor));
-    return { ...own, qa: left.vectors, qb: right.vectors, values: valuesB.mul(left.values.maximum(0).expandDims(1)) };
+    return { ...own, qa: left.vectors, qb: right.vectors, values: valuesB.mul(nonNegative(left.values).expandDims(1)) };
   };
   const { weight, layout } = block;
   if (block.kind === "embedding" || block.bias === undefined || bias === "joint") {
@@ -126,7 +127,7 @@ export function kroneckerPrecision(
     const [first, second] = [delta[scale] as Tensor, delta[shift] as Tensor];
     const [a, b] = [h.scale.mul(factor).div(first), h.shift.mul(factor).div(second)];
     const cross = h.cross.square().mul(factor.square()).div(first).div(second);
-    return a.add(b).add(a.mul(b).sub(cross).maximum(0));
+    return a.add(b).add(nonNegative(a.mul(b).sub(cross)));
   };
   const diagonalAt = (index: number, h: Tensor, { delta, factor }: Prior) => h.mul(factor).add(delta[index] as Tensor);
   const valuesAt = (part: EigenPart, { delta, factor }: Prior) =>
