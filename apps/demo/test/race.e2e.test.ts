@@ -31,10 +31,15 @@ describe("the race", () => {
     // A reader pauses, and the steps stand still.
     await visitor.button("Pause").click();
     await visitor.button("Go on").waitFor();
-    await page.waitForTimeout(700);
-    const before = await visitor.chartData("Test loss against steps");
-    await page.waitForTimeout(700);
-    expect(await visitor.chartData("Test loss against steps")).toEqual(before);
+    // What was under way still arrives; then nothing does for five seconds.
+    let seen: unknown;
+    const standsStill = async (): Promise<boolean> => {
+      const before = seen;
+      await page.waitForTimeout(5000);
+      seen = JSON.stringify(await visitor.chartData("Test loss against steps"));
+      return seen === before;
+    };
+    await expect.poll(standsStill, { timeout: 60_000 }).toBe(true);
     await visitor.button("Go on").click();
     await visitor.button("Stop").click();
     expect(await visitor.outcome()).toMatch(/^Stopped: \d+ of 12 runs have a record\.$/);

@@ -71,7 +71,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: optim", () => {
       compare(example, trace, (index) => 1e-9 * growth(index), 0);
     });
 
-    it("on the device", async () => {
+    it("on the device", { timeout: 120_000 }, async () => {
       const { step, optimizer, params, inputs } = setUp(example);
       const trace = await runOnDevice(optimizer, step, params, inputs);
       compare(example, trace, (index) => 1e-5 + 20 * (example.float32Deviation[index] as number), 2 ** -22);

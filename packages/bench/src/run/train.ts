@@ -73,7 +73,7 @@ export interface TrainingOptions {
   readonly environment?: Partial<RunEnvironment> | undefined;
   readonly signal?: AbortSignal | undefined;
   /**
-   * Asked between chunks of steps. A promise holds the run until it resolves; that time counts as no training. A run that
+   * Asked before the first evaluation and between chunks of steps. A promise holds the run until it resolves; that time counts as no training. A run that
    * is held looks at `signal` afterwards.
    */
   readonly hold?: (() => Promise<void> | undefined) | undefined;
@@ -170,6 +170,7 @@ class Run {
     this.#times.compilation += seconds;
     if (existing.kind !== "resume") {
       this.#state = fresh;
+      await this.#options.hold?.();
       await this.#evaluate();
       return;
     }
