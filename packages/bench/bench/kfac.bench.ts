@@ -100,7 +100,7 @@ const { values: flags, positionals } = parseArgs({
     draws: { type: "string", default: "20" },
     methods: { type: "string", default: "adamw,kfac,kfacReduce" },
     out: { type: "string", default: "results/kfac" },
-    minutes: { type: "string", default: "1e6" },
+    minutes: { type: "string" },
     target: { type: "string", default: "0.9" },
     steps: { type: "string", default: "1000" },
     interval: { type: "string", default: "25" },
@@ -110,7 +110,7 @@ const tuningSeed = 42;
 const seeds = [43, 44, 45, 46, 47];
 const methods = flags.methods.split(",");
 const store = folderStore(flags.out);
-const signal = AbortSignal.timeout(Number(flags.minutes) * 60_000);
+const signal = flags.minutes === undefined ? undefined : AbortSignal.timeout(Number(flags.minutes) * 60_000);
 
 const device = await init({ notice: () => {} });
 for (const name of positionals.length > 0 ? positionals : Object.keys(settings)) {
@@ -166,7 +166,7 @@ async function run(
     budget: { steps },
     evaluationInterval: interval,
     store,
-    signal,
+    ...(signal && { signal }),
     onRun: (record) => console.error(`${name}: ${describeRun(record)}`),
   });
   if (interrupted || result === undefined) {
