@@ -8,6 +8,7 @@ import {
   type LaplaceHyperparameters,
   type LaplaceOptions,
   laplace,
+  logPredictiveDensity,
   probit,
   selectHyperparameters,
 } from "../src/index";
@@ -49,7 +50,14 @@ interface LaplaceOracle extends StoredProblem {
     readonly mean: StoredTensor;
     readonly prior: number;
   } & Readonly<
-    Record<string, { readonly functionalVariance: StoredTensor; readonly probitProbabilities?: StoredTensor }>
+    Record<
+      string,
+      {
+        readonly functionalVariance: StoredTensor;
+        readonly probitProbabilities?: StoredTensor;
+        readonly predictiveVariance?: StoredTensor;
+      }
+    >
   >;
 }
 
@@ -108,12 +116,25 @@ function comparisons(oracle: LaplaceOracle, from: Load): Comparison[] {
   const { prior, value } = oracle.effectiveParameters;
   add("effective parameters", fit("full").effectiveParameters(hyperparametersOf({ shape: [], data: [prior] })), value);
   const { inputs, mean, prior: own, ...structures } = oracle.predictive;
+  const known = ["functionalVariance", "probitProbabilities", "predictiveVariance"];
   for (const [structure, stored] of Object.entries(structures)) {
-    const predicted = fit(structure).predict(from(inputs), hyperparametersOf({ shape: [], data: [own] }));
+    expect(known, `${structure}: quantities of the file that nothing is compared with`).toEqual(
+      expect.arrayContaining(Object.keys(stored)),
+    );
+    const posterior = fit(structure);
+    const at = hyperparametersOf({ shape: [], data: [own] });
+    const predicted = posterior.predict(from(inputs), at);
     add(`mean, ${structure}`, predicted.mean, mean);
     add(`covariance, ${structure}`, predicted.covariance, stored.functionalVariance);
     if (stored.probitProbabilities !== undefined) {
       add(`probit, ${structure}`, probit(predicted.mean, predicted.covariance), stored.probitProbabilities);
+    }
+    // A normal density at its own mean tells its variance; of several outputs the covariance above does.
+    if (stored.predictiveVariance !== undefined && mean.shape[1] === 1) {
+      const batch = { inputs: from(inputs), targets: predicted.mean };
+      const { shape, data } = stored.predictiveVariance;
+      const logs = data.map((value) => -0.5 * Math.log(2 * Math.PI * value));
+      add(`density, ${structure}`, logPredictiveDensity(posterior, batch, at), { shape, data: logs });
     }
   }
   return found;
@@ -186,7 +207,7 @@ describe.skipIf(why !== undefined)(why ?? "oracles: Laplace posteriors", () => {
     const squares = Object.values(oracle.params).reduce((sum, { data }) => sum + norm(data) ** 2, 0);
     const noise = oracle.sigmaNoise;
     let alpha = prior;
-    for (const [gamma, next] of fixedPoint.trace.slice(0, 3)) {
+    for (const [gamma, next] of fixedPoint.trace) {
       const hyperparameters = {
         logPriorPrecision: exactly({ shape: [], data: [Math.log(alpha)] }),
         ...(noise !== null && { logNoise: exactly({ shape: [], data: [Math.log(noise)] }) }),

@@ -1,4 +1,4 @@
-import { evaluate, init, type Tensor } from "@thalweg/tensor";
+import { evaluate, eye, init, linalg, scalar, type Tensor } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import { readOracles, whyNoOracles } from "../../../test/oracles";
@@ -16,12 +16,15 @@ import {
   type LinearOperator,
   lanczos,
   neumannInverse,
+  onVectors,
   problemLoss,
   quadraticModelStep,
   shifted,
   toDense,
   unflattenTree,
 } from "../src/index";
+import { beginConjugateGradient, continueConjugateGradient } from "../src/krylov/conjugate-gradient";
+import { beginLanczos, continueLanczos } from "../src/krylov/lanczos";
 import {
   exactLoader,
   type Load,
@@ -82,6 +85,8 @@ interface OperatorsOracle extends StoredProblem {
     readonly direction: StoredTensor;
     readonly previousUpdate: StoredTensor;
     readonly damping: number;
+    readonly matrix: StoredTensor;
+    readonly rhs: StoredTensor;
     readonly learningRate: number;
     readonly momentum: number;
     readonly modelChange: number;
@@ -108,10 +113,117 @@ function setUp(oracle: OperatorsOracle, from: Load) {
   return { problem, params, batch, operators };
 }
 
+/**
+ * Every quantity an operator of a file may hold, at each level: a name that is not here would be something that nothing is
+ * compared with. `start` is the index of the vector that Lanczos' method begins with.
+ */
+const known = {
+  operator: "matvec trace frobenius diagonal eigenvalues quadraticForm lanczos matrix spectralDensity inverse",
+  lanczos: "alpha beta ritzValues weights start",
+  spectralDensity: "grid sigma density",
+  inverse: "damping vector exact cg cgDiagonalPreconditioner neumann",
+  cg: "iterates solution relativeResiduals quadraticModel",
+  neumann: "terms scale result",
+} as const;
+
+function expectKnown({ operators }: OperatorsOracle): void {
+  const unknown = (what: string, level: keyof typeof known, value: object = {}): string[] => {
+    const names: readonly string[] = known[level].split(" ");
+    return Object.keys(value).flatMap((name) => (names.includes(name) ? [] : [`${what}: ${name}`]));
+  };
+  const all = Object.entries(operators).flatMap(([name, { lanczos: spectrum, spectralDensity, inverse, ...rest }]) => [
+    ...unknown(name, "operator", rest),
+    ...unknown(name, "lanczos", spectrum),
+    ...unknown(name, "spectralDensity", spectralDensity),
+    ...unknown(name, "inverse", inverse),
+    ...unknown(name, "cg", inverse?.cg),
+    ...unknown(name, "cg", inverse?.cgDiagonalPreconditioner),
+    ...unknown(name, "neumann", inverse?.neumann),
+  ]);
+  expect(all, "quantities of the file that nothing is compared with").toEqual([]);
+}
+
 interface Comparison {
   readonly what: string;
   readonly actual: Tensor;
   readonly expected: readonly number[];
+}
+
+interface SolverComparison extends Comparison {
+  /** How much larger than rounding the error may be. */
+  readonly growth: number;
+  /** What rounding is relative to. */
+  readonly size: number;
+}
+
+/** What solvers find, from the same parts as on the device. */
+function solverComparisons(oracle: OperatorsOracle, from: Load): SolverComparison[] {
+  const { operators } = setUp(oracle, from);
+  const found: SolverComparison[] = [];
+  const rows = oracle.vectors.shape[1] as number;
+  for (const [name, stored] of Object.entries(oracle.operators)) {
+    const operator = operators[name]?.() as LinearOperator<Params>;
+    const dense = toDense(operator);
+    const add = (
+      what: string,
+      actual: Tensor,
+      expected: readonly number[],
+      { growth = 1, size = norm(expected) }: Partial<Pick<SolverComparison, "growth" | "size">> = {},
+    ) => found.push({ what: `${name}: ${what}`, actual, expected, growth, size });
+    add("eigenvalues", linalg.eigh(dense).values, stored.eigenvalues.data);
+    const size = Math.max(...stored.eigenvalues.data.map(Math.abs));
+
+    const { alpha, beta } = stored.lanczos;
+    const { apply } = onVectors(operator);
+    const first = from({ shape: [rows], data: oracle.vectors.data.slice(0, rows) });
+    let state = beginLanczos(first, alpha.data.length);
+    // A direction has the error of the one before, times ‖A‖ / β.
+    let growth = 1;
+    for (const [index, expected] of alpha.data.entries()) {
+      const [next, ownAlpha, ownBeta] = continueLanczos(apply, state, scalar(index));
+      add(`α ${index}`, ownAlpha, [expected], { growth, size });
+      const side = beta.data[index];
+      if (side === undefined) break;
+      add(`β ${index}`, ownBeta, [side], { growth, size });
+      growth *= Math.max(1, size / side);
+      state = next;
+    }
+
+    if (stored.inverse === undefined) continue;
+    const { damping, vector, exact, cg, cgDiagonalPreconditioner } = stored.inverse;
+    const lambda = from({ shape: [], data: [damping] });
+    const damped = dense.add(eye(rows).mul(lambda));
+    const b = from(vector);
+    const condition = (size + damping) / damping;
+    add("solution", linalg.inversePositiveDefinite(damped).dot(b, { contract: [[1], [0]] }), exact.data, {
+      growth: condition,
+    });
+    const diagonal = from({ shape: [rows], data: stored.diagonal.data.map((value) => (value + damping) ** -0.75) });
+    for (const [method, history, smooth] of [
+      ["CG", cg, (v: Tensor) => v],
+      ["CG with preconditioner", cgDiagonalPreconditioner, (v: Tensor) => v.mul(diagonal)],
+    ] as const) {
+      const system = {
+        apply: (v: Tensor) => v.dot(damped, { contract: [[1], [0]] }),
+        smooth,
+        target: b.reshape([1, rows]),
+        tolerance: 0,
+      };
+      const begin = beginConjugateGradient(system, system.target.zerosLike());
+      const [, report] = continueConjugateGradient(system, begin, scalar(history.iterates), history.iterates);
+      const used = history.relativeResiduals.filter((residual) => residual >= 1e-6).length;
+      const until = (list: Tensor): Tensor => list.reshape([history.iterates]).slice([0], [used]);
+      // What the solution is off by is what the residuals are, times the condition; directions lose as much.
+      const growth = condition ** 2;
+      add(`residuals of ${method}`, until(report.relativeResidual), history.relativeResiduals.slice(0, used), {
+        growth,
+      });
+      add(`models of ${method}`, until(report.quadraticModel), history.quadraticModel.slice(0, used), { growth });
+      const last = report.iterates.slice([history.iterates - 1], [history.iterates]).flatten();
+      add(`solution of ${method}`, last, history.solution.data, { growth });
+    }
+  }
+  return found;
 }
 
 function comparisons(oracle: OperatorsOracle, from: Load): Comparison[] {
@@ -148,10 +260,16 @@ function comparisons(oracle: OperatorsOracle, from: Load): Comparison[] {
 
 const norm = (values: ArrayLike<number>): number => Math.hypot(...Array.from(values));
 
-function expectNear(actual: ArrayLike<number>, expected: readonly number[], relative: number, what: string): void {
+function expectNear(
+  actual: ArrayLike<number>,
+  expected: readonly number[],
+  relative: number,
+  what: string,
+  size = norm(expected),
+): void {
   expect(actual.length, what).toBe(expected.length);
   const error = norm(expected.map((value, index) => value - (actual[index] as number)));
-  expect(error, what).toBeLessThanOrEqual(relative * norm(expected) + 1e-9);
+  expect(error, what).toBeLessThanOrEqual(relative * size + 1e-9);
 }
 
 const files = readOracles("kfac", (format) => format === "thalweg-operators-1");
@@ -174,6 +292,19 @@ describe.skipIf(why !== undefined)(why ?? "oracles: curvature operators", () => 
     // The scale of the Neumann series is f32 in the graph.
     found.forEach(({ what, expected }, index) => {
       expectNear(arrays[index]?.values ?? [], expected, what.includes("Neumann") ? 1e-5 : 1e-11, what);
+    });
+  });
+
+  it.each(cases)("$name: solvers in float64", { timeout: 400_000 }, ({ oracle }) => {
+    expectKnown(oracle);
+    const { load: exactly, bindings } = exactLoader();
+    const found = solverComparisons(oracle, exactly);
+    const arrays = evaluateReference(
+      found.map(({ actual }) => actual),
+      bindings,
+    );
+    found.forEach(({ what, expected, growth, size }, index) => {
+      expectNear(arrays[index]?.values ?? [], expected, Math.min(1e-3, 1e-12 * growth), what, size);
     });
   });
 
@@ -244,17 +375,20 @@ describe.skipIf(why !== undefined)(why ?? "oracles: curvature operators", () => 
     expectNear([ratio], [rho], 1e-4, "ratio");
     expectNear([adaptDamping(damping, ratio, { omega, interval })], [newDamping], 1e-10, "damping");
 
-    const { direction, previousUpdate, damping: lambda, ...expected } = oracle.quadraticModelStep;
+    const { direction, previousUpdate, damping: lambda, matrix, rhs, ...expected } = oracle.quadraticModelStep;
     const [d, p] = [direction, previousUpdate].map((own) => unflattenTree(load(own), params)) as [Params, Params];
     const damped = shifted(ggn, lambda);
     const [cd, cp] = [damped.apply(d), damped.apply(p)];
     const [dd, dp, pp] = [await inner(d, cd), await inner(d, cp), await inner(p, cp)];
+    const slopes = [await inner(gradient, d), await inner(gradient, p)] as const;
+    expectNear([dd, dp, dp, pp], matrix.data, 1e-5, "products of the directions");
+    expectNear(slopes, rhs.data, 1e-5, "slopes along the directions");
     const found = quadraticModelStep(
       [
         [dd, dp],
         [dp, pp],
       ],
-      [await inner(gradient, d), await inner(gradient, p)],
+      slopes,
     );
     const names = ["learningRate", "momentum", "modelChange"] as const;
     for (const name of names) expectNear([found[name]], [expected[name]], 1e-4, name);

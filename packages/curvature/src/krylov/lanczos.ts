@@ -43,9 +43,53 @@ export interface LanczosResult<T> {
   ritzVector(index: number): T;
 }
 
-type State = { readonly basis: Tensor; readonly current: Tensor; readonly previous: Tensor; readonly beta: Tensor };
+/** What a step starts from. (A type, so that it counts as a tree.) */
+export type LanczosState = {
+  /** The directions so far, `[steps, n]`; rows that are still to come are 0. */
+  readonly basis: Tensor;
+  readonly current: Tensor;
+  readonly previous: Tensor;
+  readonly beta: Tensor;
+};
 
 const dot = (a: Tensor, b: Tensor): Tensor => a.mul(b).sum();
+
+/** The state at a start, a vector `[n]` of any length but 0. */
+export function beginLanczos(v: Tensor, steps: number): LanczosState {
+  const shape = [steps, v.size];
+  const current = v.div(dot(v, v).sqrt());
+  const rows = full(shape, 0);
+  return {
+    basis: rows.iotaLike(0).equal(0).where(current.expand(shape), 0),
+    current,
+    previous: current.zerosLike(),
+    beta: full([], 0),
+  };
+}
+
+/** One step: the next state, and α and β of this one. @param index of the step: a scalar. */
+export function continueLanczos(
+  apply: (v: Tensor) => Tensor,
+  { basis, current, previous, beta }: LanczosState,
+  index: Tensor,
+): readonly [state: LanczosState, alpha: Tensor, beta: Tensor] {
+  const product = apply(current);
+  const alpha = dot(product, current);
+  let w = product.sub(current.mul(alpha)).sub(previous.mul(beta));
+  for (let pass = 0; pass < 2; pass++) {
+    w = w.sub(basis.dot(w, { contract: [[1], [0]] }).dot(basis, { contract: [[0], [0]] }));
+  }
+  const length = dot(w, w).sqrt();
+  const next = w.div(length.greater(0).where(length, 1));
+  const isOwn = basis.iotaLike(0).equal(index.cast("i32").add(1).expand(basis.shape));
+  const state: LanczosState = {
+    basis: isOwn.where(next.expand(basis.shape), basis),
+    current: next,
+    previous: current,
+    beta: length,
+  };
+  return [state, alpha, length];
+}
 
 /**
  * Lanczos' method with full reorthogonalisation, twice: without it, f32 finds eigenvalues again and again. The basis
@@ -67,42 +111,13 @@ export async function lanczos<T>(operator: LinearOperator<T>, options: LanczosOp
   const map = onVectors(operator);
   const first = start === undefined ? normal(key as Key, [n]) : flattenTree(start);
 
-  const begin = compile((v: Tensor): State => {
-    const current = v.div(dot(v, v).sqrt());
-    const rowsOf = full([steps, n], 0);
-    return {
-      basis: rowsOf
-        .iotaLike(0)
-        .equal(0)
-        .where(current.expand([steps, n]), 0),
-      current,
-      previous: current.zerosLike(),
-      beta: full([], 0),
-    };
-  });
-  const program = compile(({ basis, current, previous, beta }: State, index: Tensor) => {
-    const product = map.apply(current);
-    const alpha = dot(product, current);
-    let w = product.sub(current.mul(alpha)).sub(previous.mul(beta));
-    for (let pass = 0; pass < 2; pass++) {
-      w = w.sub(basis.dot(w, { contract: [[1], [0]] }).dot(basis, { contract: [[0], [0]] }));
-    }
-    const length = dot(w, w).sqrt();
-    const next = w.div(length.greater(0).where(length, 1));
-    const isOwn = basis.iotaLike(0).equal(index.cast("i32").add(1).expand(basis.shape));
-    const state: State = {
-      basis: isOwn.where(next.expand(basis.shape), basis),
-      current: next,
-      previous: current,
-      beta: length,
-    };
-    return [state, alpha, length] as const;
-  });
-  let state = begin(first) as State;
+  const begin = compile((v: Tensor) => beginLanczos(v, steps));
+  const program = compile((state: LanczosState, index: Tensor) => continueLanczos(map.apply, state, index));
+  let state = begin(first) as LanczosState;
   const numbers: (readonly [Tensor, Tensor])[] = [];
   for (let index = 0; index < steps; index++) {
     const [next, alpha, length] = program(state, scalar(index));
-    state = next as State;
+    state = next as LanczosState;
     numbers.push([alpha, length]);
   }
   const pairs = await Promise.all(numbers.map(([alpha, length]) => Promise.all([alpha.item(), length.item()])));
