@@ -1,5 +1,4 @@
-import { init, key, normal, scaledDotProductAttention, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { init, scaledDotProductAttention, type Tensor, tensor } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   type CurvatureProblem,
@@ -13,20 +12,9 @@ import {
   precondition,
   toDense,
 } from "../src/index";
-
-type Params = Readonly<Record<string, Tensor>>;
+import { distance, norm, numbers, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
-
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-const numbers = (tree: unknown): number[][] =>
-  evaluateReference(treeLeaves<Tensor>(tree)).map(({ values }) => Array.from(values));
-
-const norm = (values: readonly number[]): number => Math.hypot(...values);
-
-const distance = (a: readonly number[], b: readonly number[]): number =>
-  norm(a.map((value, index) => value - (b[index] as number)));
 
 /** A layer with a bias, scale and shift of features, and a parameter of no structure. */
 const params: Params = {

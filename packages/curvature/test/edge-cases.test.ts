@@ -1,5 +1,4 @@
-import { evaluate, init, key, normal, softmax, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { init, key, softmax, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   type Batch,
@@ -27,21 +26,11 @@ import {
   squaredError,
   toDense,
 } from "../src/index";
-
-type Params = Readonly<Record<string, Tensor>>;
+import { allNumbers, deviceNumbers, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
 
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-const exactly = (...trees: readonly unknown[]): number[] =>
-  evaluateReference(trees.flatMap((tree) => treeLeaves<Tensor>(tree))).flatMap(({ values }) => Array.from(values));
-
-const onDevice = async (tree: unknown): Promise<number[]> => {
-  const leaves = treeLeaves<Tensor>(tree);
-  await evaluate(leaves);
-  return (await Promise.all(leaves.map((leaf) => leaf.data()))).flatMap((values) => Array.from(values));
-};
+const onDevice = async (tree: unknown): Promise<number[]> => (await deviceNumbers(tree)).flat();
 
 const parameters = (): Params => ({
   w: random(1, [3, 4]),
@@ -70,14 +59,14 @@ const lambda = () => tensor([1e-3]).reshape([]);
 describe("a batch of one", () => {
   it("has the curvature of its example", () => {
     const [params, batch] = [parameters(), batchOf(random(5, [1, 3]))];
-    const single = exactly(perSampleGgnDiagonal(network, params, batch));
-    expect(single).toEqual(exactly(ggnDiagonal(network, params, batch)));
+    const single = allNumbers(perSampleGgnDiagonal(network, params, batch));
+    expect(single).toEqual(allNumbers(ggnDiagonal(network, params, batch)));
     // One example without sharing: the Kronecker product is exact.
     const { blocks, evaluate: at } = kroneckerCurvature(network, params, batch, { flavour: "expand" });
     const evaluation = at(params, batch);
     const { a, b } = evaluation.factors.w as MatrixFactors;
-    const product = exactly(b.reshape([4, 1, 4, 1]).mul(a.reshape([1, 4, 1, 4])));
-    const exact = exactly(evaluation.exactBlock("w"));
+    const product = allNumbers(b.reshape([4, 1, 4, 1]).mul(a.reshape([1, 4, 1, 4])));
+    const exact = allNumbers(evaluation.exactBlock("w"));
     product.forEach((value, index) => expect(value).toBeCloseTo(exact[index] as number, 10));
     expect(blocks).toHaveLength(3);
   });
@@ -87,13 +76,13 @@ describe("a batch of one", () => {
     const loss = (p: Params, { inputs, targets }: Batch): Tensor =>
       problemLoss(network, p, { inputs: inputs.expandDims(0), targets: targets.expandDims(0) });
     const { variance } = perSampleStatistics(perSampleGradients(loss, params, batch));
-    expect(exactly(variance).every((value) => Math.abs(value) < 1e-12)).toBe(true);
+    expect(allNumbers(variance).every((value) => Math.abs(value) < 1e-12)).toBe(true);
     const { blocks, evaluate: at } = kroneckerCurvature(network, params, batch);
     const { factors, gradients } = at(params, batch);
     const operator = kroneckerOperator(blocks, factors, params);
     const solved = operator.power(-1, 1e-3).apply(gradients);
     const back = shifted(operator, 1e-3).apply(solved);
-    const [found, wanted] = [exactly(back), exactly(gradients)];
+    const [found, wanted] = [allNumbers(back), allNumbers(gradients)];
     found.forEach((value, index) => expect(value).toBeCloseTo(wanted[index] as number, 8));
     const [first] = [
       await onDevice(
@@ -115,10 +104,12 @@ describe("zero gradients", () => {
   it("leave the curvature, and no Hessian beside it", () => {
     const params = parameters();
     const [hessian, ggn] = [hessianOperator, ggnOperator].map((make) =>
-      exactly(toDense(make(fitted, params, batchAt(params)))),
+      allNumbers(toDense(make(fitted, params, batchAt(params)))),
     );
     hessian?.forEach((value, index) => expect(value).toBeCloseTo(ggn?.[index] as number, 8));
-    const [own, gauss] = [hessianDiagonal, ggnDiagonal].map((make) => exactly(make(fitted, params, batchAt(params))));
+    const [own, gauss] = [hessianDiagonal, ggnDiagonal].map((make) =>
+      allNumbers(make(fitted, params, batchAt(params))),
+    );
     own?.forEach((value, index) => expect(value).toBeCloseTo(gauss?.[index] as number, 8));
   });
 
@@ -126,7 +117,7 @@ describe("zero gradients", () => {
     const params = parameters();
     const { blocks, evaluate: at } = kroneckerCurvature(fitted, params, batchAt(params), { fisher: "empirical" });
     const { factors, gradients } = at(params, batchAt(params));
-    expect(exactly((factors.w as MatrixFactors).b).every((value) => value === 0)).toBe(true);
+    expect(allNumbers((factors.w as MatrixFactors).b).every((value) => value === 0)).toBe(true);
     for (const rule of dampingRules.filter((each) => each !== "exactKronecker")) {
       const step = await onDevice(
         precondition(blocks, invertFactors(blocks, factors, lambda(), rule), gradients, lambda()),
@@ -200,9 +191,9 @@ describe("a parameter that the loss ignores", () => {
     const { factors, gradients } = curvature.evaluate(params, batch);
     const inverses = invertFactors(curvature.blocks, factors, lambda(), "sqrtBoth");
     const step = precondition(curvature.blocks, inverses, gradients, lambda()) as Params;
-    expect(exactly(step.ignored)).toEqual([0, 0]);
-    expect(exactly((hessianDiagonal(network, params, batch) as Params).ignored)).toEqual([0, 0]);
-    const dense = exactly(toDense(hessianOperator(network, params, batch)));
+    expect(allNumbers(step.ignored)).toEqual([0, 0]);
+    expect(allNumbers((hessianDiagonal(network, params, batch) as Params).ignored)).toEqual([0, 0]);
+    const dense = allNumbers(toDense(hessianOperator(network, params, batch)));
     // Leaves in the order b, head, ignored, w.
     const n = 30;
     const own = treeLeaves<Tensor>(params).map(({ size }) => size);
@@ -235,8 +226,8 @@ describe("tied weights", () => {
   };
 
   it("have exact diagonals, and per-sample gradients that are sums over uses", () => {
-    const dense = exactly(toDense(hessianOperator({ ...tied, reduction: "sum" }, params(), batch())));
-    const own = exactly(hessianDiagonal(tied, params(), batch()));
+    const dense = allNumbers(toDense(hessianOperator({ ...tied, reduction: "sum" }, params(), batch())));
+    const own = allNumbers(hessianDiagonal(tied, params(), batch()));
     const n = 24;
     own.forEach((value, index) => expect(value).toBeCloseTo(dense[index * n + index] as number, 9));
   });
@@ -265,16 +256,16 @@ describe("embeddings", () => {
       inputs: tensor(Int32Array.from([0, 1, 1, 4])).reshape([2, 2]),
       targets: tensor(Int32Array.from([2, 0])),
     };
-    const dense = exactly(toDense(hessianOperator({ ...problem, reduction: "sum" }, params, batch)));
-    const diagonal = exactly(hessianDiagonal(problem, params, batch));
+    const dense = allNumbers(toDense(hessianOperator({ ...problem, reduction: "sum" }, params, batch)));
+    const diagonal = allNumbers(hessianDiagonal(problem, params, batch));
     const n = 27;
     diagonal.forEach((value, index) => expect(value).toBeCloseTo(dense[index * n + index] as number, 9));
-    const ggn = exactly((ggnDiagonal(problem, params, batch) as Params).table);
+    const ggn = allNumbers((ggnDiagonal(problem, params, batch) as Params).table);
     const rows = (values: readonly number[]) =>
       [0, 1, 2, 3, 4, 5].map((row) => values.slice(3 * row, 3 * row + 3).some(Boolean));
     expect(rows(ggn)).toEqual([true, true, false, false, true, false]);
     const { factors } = kroneckerCurvature(problem, params, batch, { flavour: "expand" }).evaluate(params, batch);
-    const frequencies = exactly((factors.table as MatrixFactors).a);
+    const frequencies = allNumbers((factors.table as MatrixFactors).a);
     expect(frequencies).toEqual([0.25, 0.5, 0, 0, 0.25, 0]);
     const { factors: reduced } = kroneckerCurvature(problem, params, batch, { flavour: "reduce" }).evaluate(
       params,
@@ -289,8 +280,10 @@ describe("forward only", () => {
     const [params, batch] = [parameters(), batchOf(random(5, [4, 3]))];
     const forward = kroneckerCurvature(network, params, batch, { flavour, fisher: "forward" }).evaluate(params, batch);
     const exact = kroneckerCurvature(network, params, batch, { flavour }).evaluate(params, batch);
-    expect(exactly((forward.factors.w as MatrixFactors).a)).toEqual(exactly((exact.factors.w as MatrixFactors).a));
-    expect(exactly((forward.factors.head as MatrixFactors).b)).toEqual([1, 0, 0, 0, 1, 0, 0, 0, 1]);
-    expect(exactly(forward.factors.ignored)).toEqual([0, 0]);
+    expect(allNumbers((forward.factors.w as MatrixFactors).a)).toEqual(
+      allNumbers((exact.factors.w as MatrixFactors).a),
+    );
+    expect(allNumbers((forward.factors.head as MatrixFactors).b)).toEqual([1, 0, 0, 0, 1, 0, 0, 0, 1]);
+    expect(allNumbers(forward.factors.ignored)).toEqual([0, 0]);
   });
 });

@@ -1,5 +1,4 @@
-import { init, key, normal, softmax, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { init, softmax, type Tensor, tensor } from "@thalweg/tensor";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -13,21 +12,15 @@ import {
   squaredError,
   toDense,
 } from "../src/index";
-
-type Params = Readonly<Record<string, Tensor>>;
+import { allNumbers, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
-
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-const numbers = (tree: unknown): number[] =>
-  evaluateReference(treeLeaves<Tensor>(tree)).flatMap(({ values }) => Array.from(values));
 
 /** The diagonal of the dense matrix of Σ ℓ, in float64. */
 function denseDiagonal(problem: CurvatureProblem<Params>, params: Params, batch: Batch): number[] {
   const dense = toDense(hessianOperator({ ...problem, reduction: "sum" }, params, batch));
   const size = dense.shape[0] as number;
-  const values = numbers(dense);
+  const values = allNumbers(dense);
   return Array.from({ length: size }, (_, index) => values[index * size + index] as number);
 }
 
@@ -38,7 +31,7 @@ function expectExact(
   options: HessianDiagonalOptions = {},
 ): void {
   const expected = denseDiagonal(problem, params, batch);
-  const own = numbers(hessianDiagonal(problem, params, batch, options));
+  const own = allNumbers(hessianDiagonal(problem, params, batch, options));
   const scale = Math.hypot(...expected);
   expect(scale).toBeGreaterThan(0);
   expect(own).toHaveLength(expected.length);
@@ -111,7 +104,7 @@ describe("the diagonal of the Hessian is that of the dense matrix", () => {
     const batch = { inputs: tensor(Int32Array.from([0, 1, 1, 4, 2, 0])).reshape([3, 2]), targets: classes(3) };
     expectExact(problem, params, batch, { chunk: 3 });
     const { ignored } = hessianDiagonal(problem, params, batch);
-    expect(numbers(ignored)).toEqual([0, 0]);
+    expect(allNumbers(ignored)).toEqual([0, 0]);
   });
 
   it("for every example by itself, and on the device", { timeout: 120_000 }, async () => {
@@ -127,7 +120,7 @@ describe("the diagonal of the Hessian is that of the dense matrix", () => {
     };
     const batch = { inputs: random(4, [3, 4]), targets: random(5, [3, 2]) };
     const single = perSampleHessianDiagonal(problem, params, batch);
-    const found = numbers(single);
+    const found = allNumbers(single);
     for (let example = 0; example < 3; example++) {
       const one = {
         inputs: random(4, [3, 4]).slice([example, 0], [example + 1, 4]),

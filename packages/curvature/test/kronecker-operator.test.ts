@@ -1,5 +1,4 @@
-import { evaluate, init, key, normal, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { evaluate, init, key, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   type Batch,
@@ -21,20 +20,9 @@ import {
   type sum,
   toDense,
 } from "../src/index";
-
-type Params = Readonly<Record<string, Tensor>>;
+import { allNumbers, distance, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
-
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-const numbers = (...trees: readonly unknown[]): number[] =>
-  evaluateReference(trees.flatMap((tree) => treeLeaves<Tensor>(tree))).flatMap(({ values }) => Array.from(values));
-
-const distance = (a: readonly number[], b: readonly number[]): number => {
-  expect(a).toHaveLength(b.length);
-  return Math.hypot(...a.map((value, index) => value - (b[index] as number)));
-};
 
 /** Has a block of every kind: a layer with bias, a normalization, an embedding, a parameter by itself. */
 function everyKind() {
@@ -90,7 +78,7 @@ describe("Kronecker operators", () => {
   });
 
   it("K-FAC and its eigenbasis are one matrix, EKFAC another one of the exact trace", () => {
-    const [plain, turned, corrected] = operatorsOf().map(({ operator }) => numbers(toDense(operator))) as [
+    const [plain, turned, corrected] = operatorsOf().map(({ operator }) => allNumbers(toDense(operator))) as [
       number[],
       number[],
       number[],
@@ -99,8 +87,8 @@ describe("Kronecker operators", () => {
     expect(distance(plain, turned)).toBeLessThan(1e-9 * size);
     expect(distance(plain, corrected)).toBeGreaterThan(1e-3 * size);
     const { problem, params, batch } = everyKind();
-    const [exact] = numbers(eyeTrace(toDense(ggnOperator(problem, params, batch)))) as [number];
-    const [own] = numbers(operatorsOf()[2]?.operator.trace) as [number];
+    const [exact] = allNumbers(eyeTrace(toDense(ggnOperator(problem, params, batch)))) as [number];
+    const [own] = allNumbers(operatorsOf()[2]?.operator.trace) as [number];
     expect(Math.abs(own - exact)).toBeLessThan(1e-9 * exact);
   });
 
@@ -108,7 +96,7 @@ describe("Kronecker operators", () => {
     const { operator } = operatorsOf()[index] as ReturnType<typeof operatorsOf>[0];
     const lambda = 0.3;
     const dense = toDense(operator);
-    const [trace, frobenius, own, ownFrobenius] = numbers(
+    const [trace, frobenius, own, ownFrobenius] = allNumbers(
       eyeTrace(dense),
       dense.square().sum().sqrt(),
       operator.trace,
@@ -116,21 +104,21 @@ describe("Kronecker operators", () => {
     ) as [number, number, number, number];
     expect(own).toBeCloseTo(trace, 9);
     expect(ownFrobenius).toBeCloseTo(frobenius, 9);
-    const identity = numbers(toDense(shifted(scaledToZero(operator), 1)));
+    const identity = allNumbers(toDense(shifted(scaledToZero(operator), 1)));
     const inverse = composed(operator.power(-1, lambda), shifted(operator, lambda));
-    expect(distance(numbers(toDense(inverse)), identity)).toBeLessThan(1e-7);
+    expect(distance(allNumbers(toDense(inverse)), identity)).toBeLessThan(1e-7);
     const root = operator.power(0.5, lambda);
-    expect(distance(numbers(toDense(composed(root, root))), numbers(toDense(shifted(operator, lambda))))).toBeLessThan(
-      1e-7 * frobenius,
-    );
+    expect(
+      distance(allNumbers(toDense(composed(root, root))), allNumbers(toDense(shifted(operator, lambda)))),
+    ).toBeLessThan(1e-7 * frobenius);
     const whitened = composed(
       composed(operator.power(-0.5, lambda), shifted(operator, lambda)),
       operator.power(-0.5, lambda),
     );
-    expect(distance(numbers(toDense(whitened)), identity)).toBeLessThan(1e-7);
+    expect(distance(allNumbers(toDense(whitened)), identity)).toBeLessThan(1e-7);
     // By differences: the derivative of log det by λ is the trace of the inverse.
     const step = 1e-4;
-    const [up, down, slope] = numbers(
+    const [up, down, slope] = allNumbers(
       operator.logDeterminant(lambda + step),
       operator.logDeterminant(lambda - step),
       eyeTrace(toDense(operator.power(-1, lambda))),
@@ -189,7 +177,7 @@ describe("the closest Kronecker product", () => {
   function errorOf(block: KroneckerBlock, { a, b }: MatrixFactors, exact: readonly number[]): number {
     const { outs } = block.layout;
     const ins = a.shape[0] as number;
-    return distance(numbers(b.reshape([outs, 1, outs, 1]).mul(a.reshape([1, ins, 1, ins]))), exact);
+    return distance(allNumbers(b.reshape([outs, 1, outs, 1]).mul(a.reshape([1, ins, 1, ins]))), exact);
   }
 
   /** The best error there is: what the rearranged block has beside its largest singular value, found in float64. */
@@ -240,14 +228,14 @@ describe("the closest Kronecker product", () => {
     const curvature = kroneckerCurvature(problem, params, batch, { flavour: "expand" });
     const evaluation = curvature.evaluate(params, batch);
     const block = curvature.blocks.find(({ name }) => name === "w") as KroneckerBlock;
-    const exact = numbers(evaluation.exactBlock("w"));
+    const exact = allNumbers(evaluation.exactBlock("w"));
     const closest = evaluation.closest(evaluation.factors, { rounds: 60 });
     const best = bestError(block, 4, exact);
     const own = errorOf(block, closest.w as MatrixFactors, exact);
     expect(own).toBeLessThan(best + 1e-8 * Math.hypot(...exact));
     expect(own).toBeLessThan(errorOf(block, evaluation.factors.w as MatrixFactors, exact) - 1e-6);
     // A keeps its size, so that damping means the same.
-    const norm = (factors: Factors): number => Math.hypot(...numbers((factors.w as MatrixFactors).a));
+    const norm = (factors: Factors): number => Math.hypot(...allNumbers((factors.w as MatrixFactors).a));
     expect(norm(closest)).toBeCloseTo(norm(evaluation.factors), 8);
   });
 
@@ -259,8 +247,8 @@ describe("the closest Kronecker product", () => {
       ),
     );
     const closest = evaluation.closest(zero);
-    expect(numbers(closest).every(Number.isFinite)).toBe(true);
-    expect(numbers(closest.scale)).toEqual(numbers(evaluation.factors.scale));
+    expect(allNumbers(closest).every(Number.isFinite)).toBe(true);
+    expect(allNumbers(closest.scale)).toEqual(allNumbers(evaluation.factors.scale));
     const better = evaluation.closest(evaluation.factors, { rounds: 30 });
     expect((better.table as MatrixFactors).a.shape).toEqual([5]);
     const dense = toDense(ggnOperator(everyKind().problem, everyKind().params, everyKind().batch));

@@ -1,5 +1,4 @@
-import { conv as convolution, evaluate, init, key, normal, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { conv as convolution, evaluate, init, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -16,20 +15,9 @@ import {
   squaredError,
   toDense,
 } from "../src/index";
-
-type Params = Readonly<Record<string, Tensor>>;
+import { distance, norm, numbers, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
-
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-const numbers = (tree: unknown): number[][] =>
-  evaluateReference(treeLeaves<Tensor>(tree)).map(({ values }) => Array.from(values));
-
-const norm = (values: readonly number[]): number => Math.hypot(...values);
-
-const distance = (a: readonly number[], b: readonly number[]): number =>
-  norm(a.map((value, index) => value - (b[index] as number)));
 
 /** x Wᵀ + b in three spellings that mean the same. */
 const spellings: Readonly<Record<string, (p: Params, x: Tensor) => Tensor>> = {

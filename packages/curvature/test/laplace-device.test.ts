@@ -1,5 +1,5 @@
 import { grad } from "@thalweg/autograd";
-import { evaluate, init, scalar, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
+import { init, scalar, type Tensor, tensor } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -13,7 +13,8 @@ import {
   logPredictiveDensity,
   selectHyperparameters,
 } from "../src/index";
-import { dataOf, distance, hyperparametersOf, norm, type Params, paramsOf, random, regression } from "./laplace-models";
+import { dataOf, hyperparametersOf, paramsOf, regression } from "./laplace-models";
+import { deviceNumbers, distance, norm, type Params, random } from "./numbers";
 
 beforeAll(async () => void (await init()));
 
@@ -22,21 +23,15 @@ const data = dataOf();
 const at = hyperparametersOf();
 const start = { logPriorPrecision: scalar(0) };
 
-async function numbers(tree: unknown): Promise<number[][]> {
-  const leaves = treeLeaves<Tensor>(tree);
-  await evaluate(leaves);
-  return Promise.all(leaves.map(async (leaf) => Array.from(await leaf.data())));
-}
-
 const slopesAt = (posterior: ReturnType<typeof laplace<Params, Tensor>>, own: LaplaceHyperparameters) =>
-  numbers(grad((each: LaplaceHyperparameters) => posterior.evidence(each).logEvidence)(own));
+  deviceNumbers(grad((each: LaplaceHyperparameters) => posterior.evidence(each).logEvidence)(own));
 
 it("the functional form is the full one in f32", { timeout: 200_000 }, async () => {
   const [full, functional] = (["full", "functional"] as const).map((structure) => {
     const posterior = laplace(regression, params, data, { structure });
     return [posterior.evidence(at).logEvidence, posterior.predictVariance(random(9, [3, 2]), at).variance];
   }) as [Tensor[], Tensor[]];
-  const [own, other] = [await numbers(functional), await numbers(full)];
+  const [own, other] = [await deviceNumbers(functional), await deviceNumbers(full)];
   // A few dozen sums of f32, and a condition of about a hundred.
   own.forEach((values, index) => {
     expect(distance(values, other[index] as number[])).toBeLessThan(1e-5 * norm(values));
@@ -54,20 +49,20 @@ it("a last layer of 104 classes has variances on the device too", { timeout: 200
   const posterior = laplace(problem, wide, batch);
   const { variance } = posterior.predictVariance(batch.inputs, start);
   const exact = evaluateReference([variance])[0]?.values as Float64Array;
-  const [found] = (await numbers([variance])) as [number[]];
+  const [found] = (await deviceNumbers([variance])) as [number[]];
   // Eigenvectors of f32 turn by rounding over the gap; the variances feel their error in the norm only.
   expect(distance(found, [...exact])).toBeLessThan(1e-4 * norm(found));
 });
 
 it("the widest parameters are found, and a posterior of a single one is a number", { timeout: 200_000 }, async () => {
   const diagonal = laplace(regression, params, data, { structure: "diagonal" });
-  const variances = await numbers(diagonal.variances(at));
+  const variances = await deviceNumbers(diagonal.variances(at));
   const widest = Math.max(...variances.flat());
   const leaf = variances.findIndex((values) => values.includes(widest));
   const found = await largestVariances(diagonal, at, 1);
   expect(found).toEqual({ [Object.keys(params)[leaf] as string]: [variances[leaf]?.indexOf(widest)] });
   const single = laplace(regression, params, data, { structure: "full", parameters: found });
-  const own = (await numbers(single.variances(at))).flat().filter((value) => value !== 0);
+  const own = (await deviceNumbers(single.variances(at))).flat().filter((value) => value !== 0);
   expect(own).toHaveLength(1);
   expect((own[0] as number) / widest).toBeCloseTo(1, 5);
   const several = await largestVariances(diagonal, at, 7);
@@ -94,14 +89,14 @@ describe("choices after training", { timeout: 240_000 }, () => {
     const posterior = laplace(regression, params, data, { structure: "full", parameters: ["V", "c"] });
     const scalarOne = await fixedPointHyperparameters(posterior, { logPriorPrecision: scalar(0) });
     expect(scalarOne.isConverged).toBe(true);
-    const [[gamma], [first, second], [log]] = (await numbers([
+    const [[gamma], [first, second], [log]] = (await deviceNumbers([
       posterior.effectiveParameters(scalarOne.hyperparameters),
       posterior.squaredNorms,
       scalarOne.hyperparameters.logPriorPrecision,
     ])) as [[number], [number, number], [number]];
     expect((Math.exp(log) * (first + second)) / gamma).toBeCloseTo(1, 3);
     const vector = await fixedPointHyperparameters(posterior, { logPriorPrecision: tensor([5, 5, 5, 5, 0, 0]) });
-    const [logs] = (await numbers([vector.hyperparameters.logPriorPrecision])) as [number[]];
+    const [logs] = (await deviceNumbers([vector.hyperparameters.logPriorPrecision])) as [number[]];
     expect(logs.slice(0, 4)).toEqual([5, 5, 5, 5]);
     await expect(fixedPointHyperparameters(posterior, { logPriorPrecision: tensor([1, 2]) })).rejects.toThrow(
       /2 prior precisions/,
@@ -114,7 +109,7 @@ describe("choices after training", { timeout: 240_000 }, () => {
     const validation = { inputs, targets: regression.model(params, inputs) };
     const grid = [0.01, 1, 100];
     const { hyperparameters, scores } = await gridSearchPriorPrecision(posterior, validation, { grid });
-    const expected = await numbers(
+    const expected = await deviceNumbers(
       grid.map((delta) =>
         logPredictiveDensity(posterior, validation, { logPriorPrecision: scalar(Math.log(delta)) }).mean(),
       ),

@@ -1,10 +1,7 @@
 /** A small network for the tests of Laplace posteriors: every kind of Kronecker block, and a last layer. */
-import { key, normal, scalar, type Tensor, tensor } from "@thalweg/tensor";
+import { scalar, type Tensor, tensor } from "@thalweg/tensor";
 import { type CurvatureProblem, type LaplaceHyperparameters, type LaplaceStructure, squaredError } from "../src/index";
-
-export type Params = Readonly<Record<string, Tensor>>;
-
-export const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
+import { type Params, random } from "./numbers";
 
 /** A hidden layer, a scale with its shift, and a last layer. */
 export const paramsOf = (): Params => ({
@@ -40,8 +37,3 @@ export const hyperparametersOf = (): LaplaceHyperparameters => ({
 });
 
 export const structures: readonly LaplaceStructure[] = ["full", "diagonal", "kronecker", "functional"];
-
-export const norm = (values: readonly number[]): number => Math.hypot(...values);
-
-export const distance = (a: readonly number[], b: readonly number[]): number =>
-  norm(a.map((value, index) => value - (b[index] as number)));

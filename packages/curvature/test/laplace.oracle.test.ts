@@ -24,6 +24,7 @@ import {
   type StoredProblem,
   type StoredTensor,
 } from "./kfac-models";
+import { norm } from "./numbers";
 
 interface LaplaceOracle extends StoredProblem {
   readonly lastLayerParams: readonly string[];
@@ -139,8 +140,6 @@ function comparisons(oracle: LaplaceOracle, from: Load): Comparison[] {
   }
   return found;
 }
-
-const norm = (values: readonly number[]): number => Math.hypot(...values);
 
 function check(found: readonly Comparison[], values: readonly ArrayLike<number>[], tolerance: number): void {
   const offences = found.flatMap(({ what, expected }, index) => {

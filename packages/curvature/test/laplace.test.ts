@@ -1,6 +1,5 @@
 import { grad, vmap } from "@thalweg/autograd";
 import { eye, key, scalar, split, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
 import { describe, expect, it } from "vitest";
 import {
   type CurvatureProblem,
@@ -22,21 +21,8 @@ import {
 import type { Prior } from "../src/laplace/precision";
 import { sumsOf } from "../src/laplace/sums";
 import { restrict, uncertainTensors } from "../src/laplace/uncertain";
-import {
-  dataOf,
-  distance,
-  hidden,
-  hyperparametersOf,
-  norm,
-  type Params,
-  paramsOf,
-  random,
-  regression,
-  structures,
-} from "./laplace-models";
-
-const numbers = (tree: unknown): number[][] =>
-  evaluateReference(treeLeaves<Tensor>(tree)).map(({ values }) => Array.from(values));
+import { dataOf, hidden, hyperparametersOf, paramsOf, regression, structures } from "./laplace-models";
+import { distance, norm, numbers, type Params, random } from "./numbers";
 
 const one = (x: Tensor): number => numbers([x])[0]?.[0] as number;
 

@@ -1,5 +1,4 @@
-import { init, key, normal, softmax, splitKeys, type Tensor, tensor, treeLeaves, uniform } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { init, key, softmax, splitKeys, type Tensor, tensor, treeLeaves, uniform } from "@thalweg/tensor";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -33,16 +32,11 @@ import {
   toDense,
   transposed,
 } from "../src/index";
+import { allNumbers, random } from "./numbers";
 
 type Params = { readonly first: { readonly w: Tensor; readonly b: Tensor }; readonly last: { readonly w: Tensor } };
 
 beforeAll(async () => void (await init()));
-
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
-
-/** In float64. */
-const numbers = (...trees: readonly unknown[]): number[] =>
-  evaluateReference(trees.flatMap((tree) => treeLeaves<Tensor>(tree))).flatMap(({ values }) => Array.from(values));
 
 function expectNear(actual: readonly number[], expected: readonly number[], relative = 1e-10): void {
   expect(actual).toHaveLength(expected.length);
@@ -93,7 +87,7 @@ describe.each(Object.keys(operators))("%s", (name) => {
           };
         });
         const own = { ...problem, reduction };
-        expectNear(numbers(toDense(make(own, batches))), numbers(toDense(make(own, { inputs, targets }))));
+        expectNear(allNumbers(toDense(make(own, batches))), allNumbers(toDense(make(own, { inputs, targets }))));
       }),
       { numRuns: 5 },
     );
@@ -102,23 +96,23 @@ describe.each(Object.keys(operators))("%s", (name) => {
   it("is symmetric, and multiplies several vectors as one by one", () => {
     const operator = make(problem, makeBatch());
     const dense = toDense(operator);
-    expectNear(numbers(dense), numbers(dense.transpose()));
+    expectNear(allNumbers(dense), allNumbers(dense.transpose()));
     const many = { first: { w: random(5, [2, 3, 4]), b: random(6, [2, 4]) }, last: { w: random(7, [2, 4, 3]) } };
     const single = [0, 1].map((row) => {
       const at = (x: Tensor) => x.slice([row], [row + 1]).reshape(x.shape.slice(1));
       return operator.apply({ first: { w: at(many.first.w), b: at(many.first.b) }, last: { w: at(many.last.w) } });
     });
     const [products] = [applyMany(operator, many)];
-    const [w] = [numbers(products.first.w)];
+    const [w] = [allNumbers(products.first.w)];
     expectNear(
       w,
-      single.flatMap((each) => numbers(each.first.w)),
+      single.flatMap((each) => allNumbers(each.first.w)),
     );
   });
 
   it("has blocks by parameter and by layer, and any submatrix", () => {
     const operator = make(problem, makeBatch());
-    const dense = numbers(toDense(operator));
+    const dense = allNumbers(toDense(operator));
     const n = 28;
     const sizes = { "first.w": [0, 12], "first.b": [12, 16], "last.w": [16, 28] } as const;
     const block = (from: number, to: number): number[] =>
@@ -127,21 +121,21 @@ describe.each(Object.keys(operators))("%s", (name) => {
     expect(parts.map((part) => part.name)).toEqual(Object.keys(sizes));
     for (const { name: own, matrix } of parts) {
       const [from, to] = sizes[own as keyof typeof sizes];
-      expectNear(numbers(matrix), block(from, to));
+      expectNear(allNumbers(matrix), block(from, to));
     }
     const layers = denseBlocks(operator, { blockOf: byLayer });
     expect(layers.map(({ name: own, parameters }) => [own, parameters])).toEqual([
       ["first", ["first.w", "first.b"]],
       ["last", ["last.w"]],
     ]);
-    expectNear(numbers(layers[0]?.matrix), block(0, 16));
+    expectNear(allNumbers(layers[0]?.matrix), block(0, 16));
     for (const [blockOf, edges] of [
       [byParameter, [0, 12, 16, 28]],
       [byLayer, [0, 16, 28]],
     ] as const) {
       const owner = (at: number): number => edges.findLastIndex((edge) => edge <= at);
       const expected = dense.map((value, at) => (owner(Math.floor(at / n)) === owner(at % n) ? value : 0));
-      expectNear(numbers(toDense(blockDiagonal(operator, blockOf))), expected);
+      expectNear(allNumbers(toDense(blockDiagonal(operator, blockOf))), expected);
     }
     const [rows, columns] = [
       [27, 3, 3],
@@ -149,8 +143,8 @@ describe.each(Object.keys(operators))("%s", (name) => {
     ] as const;
     const part = submatrix(operator, rows, columns);
     const expected = rows.flatMap((row) => columns.map((column) => dense[row * n + column] as number));
-    expectNear(numbers(toDense(part)), expected);
-    expectNear(numbers(toDense(transposed(part)).transpose()), expected);
+    expectNear(allNumbers(toDense(part)), expected);
+    expectNear(allNumbers(toDense(transposed(part)).transpose()), expected);
     expect(() => submatrix(operator, [28], [0])).toThrow(/position 28 among 28/);
     expect(() => submatrix(operator, [], [0])).toThrow(/no positions/);
     expect(() => denseBlocks(operator, { limit: 100 })).toThrow(
@@ -167,21 +161,21 @@ describe("diagonals", () => {
     const summed = { ...problem, reduction: "sum" as const };
     const [params, batch] = [makeParams(), makeBatch()];
     expectNear(
-      numbers(hessianDiagonal(problem, params, batch)),
-      numbers(diagonalOf(toDense(hessianOperator(summed, params, batch)))),
+      allNumbers(hessianDiagonal(problem, params, batch)),
+      allNumbers(diagonalOf(toDense(hessianOperator(summed, params, batch)))),
     );
     expectNear(
-      numbers(ggnDiagonal(problem, params, batch)),
-      numbers(diagonalOf(toDense(ggnOperator(summed, params, batch)))),
+      allNumbers(ggnDiagonal(problem, params, batch)),
+      allNumbers(diagonalOf(toDense(ggnOperator(summed, params, batch)))),
     );
     const single = perSampleGgnDiagonal(problem, params, batch);
-    expectNear(numbers(single.first.w.sum({ axis: 0 })), numbers(ggnDiagonal(problem, params, batch).first.w));
+    expectNear(allNumbers(single.first.w.sum({ axis: 0 })), allNumbers(ggnDiagonal(problem, params, batch).first.w));
   });
 
   it("Monte Carlo ones tend to the exact one, for examples too", () => {
     const [params, batch] = [makeParams(), makeBatch(3)];
-    const exact = numbers(perSampleGgnDiagonal(problem, params, batch));
-    const drawn = numbers(perSampleGgnDiagonal(problem, params, batch, { fisher: "mc", count: 4000, key: key(5) }));
+    const exact = allNumbers(perSampleGgnDiagonal(problem, params, batch));
+    const drawn = allNumbers(perSampleGgnDiagonal(problem, params, batch, { fisher: "mc", count: 4000, key: key(5) }));
     expectNear(drawn, exact, 0.1);
     expect(Math.hypot(...drawn.map((value, index) => value - (exact[index] as number)))).toBeGreaterThan(0);
   });
@@ -189,13 +183,13 @@ describe("diagonals", () => {
   it("estimates of the Hessian's are unbiased", async () => {
     const operator = hessianOperator(problem, makeParams(), makeBatch());
     const { value, standardError } = estimateDiagonal(operator, { key: key(3), probes: 256 });
-    const exact = numbers(diagonalOf(toDense(operator)));
-    const [own, error] = [numbers(value), numbers(standardError)];
+    const exact = allNumbers(diagonalOf(toDense(operator)));
+    const [own, error] = [allNumbers(value), allNumbers(standardError)];
     const misses = own.filter(
       (found, index) => Math.abs(found - (exact[index] as number)) > 4 * (error[index] as number),
     );
     expect(misses).toEqual([]);
-    const sketched = numbers(estimateDiagonal(operator, { key: key(3), probes: 54, method: "xdiag" }).value);
+    const sketched = allNumbers(estimateDiagonal(operator, { key: key(3), probes: 54, method: "xdiag" }).value);
     expectNear(sketched, exact, 0.2);
     const trace = await estimateTrace(operator, { key: key(4), probes: 40, method: "xtrace" });
     const wanted = exact.reduce((sum, each) => sum + each, 0);
@@ -204,10 +198,10 @@ describe("diagonals", () => {
 
   it("are operators too", () => {
     const diagonal = ggnDiagonal(problem, makeParams(), makeBatch());
-    const dense = numbers(toDense(diagonalOperator(diagonal)));
+    const dense = allNumbers(toDense(diagonalOperator(diagonal)));
     expectNear(
       dense.filter((_, index) => index % 29 === 0),
-      numbers(ggnDiagonal(problem, makeParams(), makeBatch())),
+      allNumbers(ggnDiagonal(problem, makeParams(), makeBatch())),
     );
     expect(dense.filter((_, index) => index % 29 !== 0).every((value) => value === 0)).toBe(true);
   });
@@ -222,7 +216,7 @@ describe("gradients of examples", () => {
     const params = makeParams();
     const operator = gradientCovarianceOperator(loss, params, examples(), { centred });
     const rows = treeLeaves<Tensor>(perSampleGradients(loss, params, examples())).map((leaf) =>
-      numbers(leaf.reshape([6, -1])),
+      allNumbers(leaf.reshape([6, -1])),
     );
     const sizes = [12, 4, 12];
     const gradients = Array.from({ length: 6 }, (_, n) =>
@@ -235,7 +229,7 @@ describe("gradients of examples", () => {
     const expected = Array.from({ length: 28 * 28 }, (_, index) =>
       [0, 1, 2, 3, 4, 5].reduce((sum, n) => sum + (at(n, Math.floor(index / 28)) * at(n, index % 28)) / 6, 0),
     );
-    expectNear(numbers(toDense(operator)), expected, 1e-9);
+    expectNear(allNumbers(toDense(operator)), expected, 1e-9);
   });
 });
 
@@ -244,14 +238,17 @@ describe("the neural tangent kernel", () => {
     const params = makeParams();
     const inputs = random(8, [3, 3]);
     const jacobian = toDense(jacobianOperator(problem, params, inputs));
-    const expected = numbers(jacobian.matmul(jacobian.transpose()));
-    expectNear(numbers(toDense(ntkOperator(problem, params, inputs))), expected);
+    const expected = allNumbers(jacobian.matmul(jacobian.transpose()));
+    expectNear(allNumbers(toDense(ntkOperator(problem, params, inputs))), expected);
     const matrix = ntkMatrix(problem, params, inputs);
     expect(matrix.shape).toEqual([3, 3, 3, 3]);
-    expectNear(numbers(matrix), expected);
+    expectNear(allNumbers(matrix), expected);
     const others = random(9, [2, 3]);
     const other = toDense(jacobianOperator(problem, params, others));
-    expectNear(numbers(ntkMatrix(problem, params, inputs, { others })), numbers(jacobian.matmul(other.transpose())));
+    expectNear(
+      allNumbers(ntkMatrix(problem, params, inputs, { others })),
+      allNumbers(jacobian.matmul(other.transpose())),
+    );
   });
 });
 
