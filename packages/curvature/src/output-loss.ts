@@ -16,7 +16,7 @@ import {
   UnsupportedError,
   uniform,
 } from "@thalweg/tensor";
-import { nonNegative } from "./non-negative";
+import { nonNegative } from "./clipping";
 
 /**
  * A loss ℓ(f, y) of the outputs f of one loss term, `[C]`. All functions take any number of leading axes, which they

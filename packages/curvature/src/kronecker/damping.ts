@@ -10,7 +10,7 @@ import {
   treeFlatten,
   treeUnflatten,
 } from "@thalweg/tensor";
-import { nonNegative } from "../non-negative";
+import { atLeast, nonNegative } from "../clipping";
 import type { Block, EmbeddingBlock, KroneckerBlock } from "./blocks";
 import type { BlockFactors, DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "./factors";
 
@@ -280,7 +280,7 @@ export function precondition<P>(
 
 /** Values with λ, or with what f32 can tell from the largest of them. */
 const damped = (values: Tensor, damping: Tensor): Tensor =>
-  values.add(damping.maximum(values.max().mul(leastRelativeValue)));
+  values.add(atLeast(damping, values.max().mul(leastRelativeValue)));
 
 const divisor = (values: Tensor, power: CurvaturePower): Tensor => (power === "inverse" ? values : values.sqrt());
 
@@ -311,7 +311,7 @@ function solvePairs(
   const [p, q] = [scale.add(damping), shift.add(damping)];
   // What rounding leaves of the difference must not divide.
   const product = p.mul(q);
-  const determinant = product.sub(cross.square()).maximum(product.mul(leastRelativeDamping));
+  const determinant = atLeast(product.sub(cross.square()), product.mul(leastRelativeDamping));
   const root = determinant.sqrt();
   const [left, right, all] =
     power === "inverse" ? [p, q, determinant] : [p.add(root), q.add(root), root.mul(p.add(q).add(root.mul(2)).sqrt())];

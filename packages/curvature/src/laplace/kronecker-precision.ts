@@ -1,12 +1,12 @@
 /** Precisions of Laplace posteriors as Kronecker products. */
 import { vmap } from "@thalweg/autograd";
 import { type Key, linalg, type Tensor } from "@thalweg/tensor";
+import { nonNegative } from "../clipping";
 import type { Block, EmbeddingBlock, KroneckerBlock } from "../kronecker/blocks";
 import { blockMatrix, fromBlockMatrix } from "../kronecker/damping";
 import type { BlockFactors, DiagonalFactors, MatrixFactors, UnitwiseFactors } from "../kronecker/factors";
-import { nonNegative } from "../non-negative";
 import type { HeadLayer } from "./head";
-import { type HeadCovariance, logRatio, normals, type Precision, type Prior, total, withOne } from "./precision";
+import { type HeadCovariance, logOf, logRatio, normals, type Precision, type Prior, total, withOne } from "./precision";
 
 /** A matrix of parameters with the eigenvectors and eigenvalues of its block. */
 interface EigenPart {
@@ -157,7 +157,7 @@ export function kroneckerPrecision(
     logDeterminantRatio: (prior) =>
       total([
         ...parts.map((part) => logRatio(part.values, prior.logFactor, prior.log[part.index] as Tensor).sum()),
-        ...pairs.map((pair) => pairExcess(pair, prior).maximum(tinyExcess).log().softplus().sum()),
+        ...pairs.map((pair) => logOf(pairExcess(pair, prior)).softplus().sum()),
         ...[...diagonal].map(([index, h]) => logRatio(h, prior.logFactor, prior.log[index] as Tensor).sum()),
       ]),
     solve: (vectors, prior) => vmap((own: readonly Tensor[]) => solveOne(own, prior))([...vectors]),
@@ -219,8 +219,6 @@ export function kroneckerPrecision(
     head: (layer) => kroneckerHead(layer, parts, valuesAt),
   };
 }
-
-const tinyExcess = 1e-37;
 
 /** Outputs W x + b: the covariance is Q_B diag(Σ_j x̃_j ỹ_j / (b_i a_j + δ)) Q_Bᵀ, x̃ = Q_Aᵀ x. */
 function kroneckerHead(

@@ -22,6 +22,7 @@ import {
   treeUnflatten,
   UnsupportedError,
 } from "@thalweg/tensor";
+import { largest } from "../clipping";
 import type { FisherKind } from "../kronecker/vectors";
 import { type OutputLoss, squaredError } from "../output-loss";
 import { type Batch, batchSize, type CurvatureProblem, exampleLosses, exampleOutputs } from "../problem";
@@ -552,9 +553,9 @@ async function requireIndependence<P, X>(
 ): Promise<void> {
   const together = problem.model(params, inputs).reshape([treeLeaves<Tensor>(inputs)[0]?.shape[0] as number, -1]);
   const alone = vmap((example: X) => exampleOutputs(problem, params, example).flatten())(inputs);
-  const [difference, largest] = [together.sub(alone).abs().max(), together.abs().max()];
-  await evaluate([difference, largest]);
-  const [found, most] = [await difference.item(), await largest.item()];
+  const [difference, extent] = [largest(together.sub(alone).abs()), largest(together.abs())];
+  await evaluate([difference, extent]);
+  const [found, most] = [await difference.item(), await extent.item()];
   if (found <= companyTolerance * most) return;
   throw new UnsupportedError(
     `laplace: the outputs of an example change by up to ${found} with the other examples of its batch. Give the model as it is ` +

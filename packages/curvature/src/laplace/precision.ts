@@ -1,6 +1,7 @@
 /** Precisions of Laplace posteriors in the structures that they come in: what evidence and prediction ask of them. */
 import { vmap } from "@thalweg/autograd";
 import { concat, eye, type Key, linalg, normal, type Shape, sizeOf, splitKeys, type Tensor } from "@thalweg/tensor";
+import { atLeast } from "../clipping";
 import type { HeadLayer } from "./head";
 
 /** A normal prior for the uncertain parameters, and how much the curvature counts. */
@@ -46,9 +47,12 @@ export interface HeadCovariance {
 /** The least positive number that logarithms are taken of. */
 const tiny = 1e-37;
 
+/** The logarithm of what is not negative; of 0 that of the least positive number. */
+export const logOf = (x: Tensor): Tensor => atLeast(x, tiny).log();
+
 /** log(1 + s h / δ), exact to rounding for small ratios too. @param h not negative. */
 export const logRatio = (h: Tensor, logFactor: Tensor, logDelta: Tensor): Tensor =>
-  h.maximum(tiny).log().add(logFactor).sub(logDelta).softplus();
+  logOf(h).add(logFactor).sub(logDelta).softplus();
 
 export const total = (terms: readonly Tensor[]): Tensor => terms.reduce((sum, term) => sum.add(term));
 

@@ -1,5 +1,6 @@
 /** Predictive distributions from normally distributed outputs. */
 import { linalg, softmax, type Tensor, UnsupportedError } from "@thalweg/tensor";
+import { atLeast } from "../clipping";
 import { binaryCrossEntropy, crossEntropy, squaredError } from "../output-loss";
 import type { Batch } from "../problem";
 import type { Laplace, LaplaceHyperparameters } from "./laplace";
@@ -41,9 +42,9 @@ export function laplaceBridge(mean: Tensor, covariance: Tensor): Tensor {
   const classes = mean.shape[1] as number;
   const rows = covariance.sum({ axis: 2 });
   const all = rows.sum({ axis: 1, keepDims: true });
-  // Logits that sum to 0 already leave rounding to divide by.
-  const isFree = all.greater(variancesOf(covariance).sum({ axis: 1, keepDims: true }).mul(roundedToZero));
-  const share = isFree.where(rows.div(isFree.where(all, 1)), 1 / classes);
+  // Logits that sum to 0 already leave rounding to divide by. In this order, so that NaN is not taken for it.
+  const isRounding = all.lessEqual(variancesOf(covariance).sum({ axis: 1, keepDims: true }).mul(roundedToZero));
+  const share = isRounding.where(1 / classes, rows.div(isRounding.where(1, all)));
   const logits = mean.sub(share.mul(mean.sum({ axis: 1, keepDims: true })));
   const variances = variancesOf(covariance).sub(share.mul(rows));
   const negative = logits.neg().logSumExp({ axis: 1, keepDims: true });
@@ -52,7 +53,7 @@ export function laplaceBridge(mean: Tensor, covariance: Tensor): Tensor {
     .exp()
     .div(classes * classes)
     .add(1 - 2 / classes)
-    .div(variances.maximum(leastVariance));
+    .div(atLeast(variances, leastVariance));
 }
 
 /** A variance of the sum of logits this small, relative to theirs, is rounding. */

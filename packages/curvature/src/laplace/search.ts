@@ -1,5 +1,15 @@
 /** Chooses prior precision and noise after training, without gradients: by fixed points, or by validation data. */
-import { ArgumentError, compile, evaluate, NonFiniteError, scalar, type Tensor, treeFlatten } from "@thalweg/tensor";
+import {
+  ArgumentError,
+  compile,
+  concat,
+  evaluate,
+  NonFiniteError,
+  scalar,
+  type Tensor,
+  treeFlatten,
+} from "@thalweg/tensor";
+import { atLeast, largest } from "../clipping";
 import type { Batch } from "../problem";
 import type { Laplace, LaplaceHyperparameters } from "./laplace";
 import { logPredictiveDensity } from "./predictive";
@@ -22,6 +32,10 @@ export interface FixedPoint {
 
 /** log δ stays within this: where the data determine nothing, or θ is 0, the fixed point is at infinity. */
 const largestLog = 30;
+const bounded = (log: Tensor): Tensor => atLeast(atLeast(log.neg(), -largestLog).neg(), -largestLog);
+
+const least = 1e-30;
+const logOf = (x: Tensor): Tensor => atLeast(x, least).log();
 
 /**
  * MacKay's re-estimation at fixed parameters: δ ← γ / ‖θ‖², for a scalar, or for each tensor with its own γ. With
@@ -61,8 +75,7 @@ export async function fixedPointHyperparameters<P, X>(
   };
   const update = compile((at: LaplaceHyperparameters) => {
     const gamma = posterior.effectiveParametersByTensor(at);
-    const logDelta = (determined: Tensor, norm: Tensor): Tensor =>
-      determined.maximum(least).log().sub(norm.maximum(least).log()).minimum(largestLog).maximum(-largestLog);
+    const logDelta = (determined: Tensor, norm: Tensor): Tensor => bounded(logOf(determined).sub(logOf(norm)));
     const next =
       at.logPriorPrecision.rank === 0
         ? logDelta(gamma.sum(), posterior.squaredNorms.sum())
@@ -71,13 +84,17 @@ export async function fixedPointHyperparameters<P, X>(
     const noise =
       at.logNoise === undefined
         ? {}
-        : { logNoise: loss.mul(2).maximum(least).log().sub(numbers.sub(gamma.sum()).maximum(least).log()).mul(0.5) };
+        : {
+            logNoise: logOf(loss.mul(2))
+              .sub(logOf(numbers.sub(gamma.sum())))
+              .mul(0.5),
+          };
     const hyperparameters: LaplaceHyperparameters = { logPriorPrecision: next, ...noise };
     const changes = [
-      next.sub(at.logPriorPrecision).abs().max(),
-      ...(at.logNoise === undefined ? [] : [(hyperparameters.logNoise as Tensor).sub(at.logNoise).abs()]),
+      next.sub(at.logPriorPrecision).abs().flatten(),
+      ...(at.logNoise === undefined ? [] : [(hyperparameters.logNoise as Tensor).sub(at.logNoise).abs().reshape([1])]),
     ];
-    return { hyperparameters, gamma, change: changes.reduce((most, own) => most.maximum(own)) };
+    return { hyperparameters, gamma, change: largest(concat(changes)) };
   });
   let found = update(start);
   let count = 1;
@@ -100,8 +117,6 @@ export async function fixedPointHyperparameters<P, X>(
     effectiveParameters,
   };
 }
-
-const least = 1e-30;
 
 /** A vector with other numbers at some positions. */
 function withAt(vector: Tensor, positions: readonly number[], values: Tensor): Tensor {

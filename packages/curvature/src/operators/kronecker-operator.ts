@@ -11,6 +11,7 @@ import {
   treeLeaves,
   treeUnflatten,
 } from "@thalweg/tensor";
+import { nonNegative } from "../clipping";
 import type { Block } from "../kronecker/blocks";
 import {
   blockMatrix,
@@ -23,7 +24,6 @@ import {
   precondition,
 } from "../kronecker/damping";
 import type { DiagonalFactors, Factors, MatrixFactors, UnitwiseFactors } from "../kronecker/factors";
-import { nonNegative } from "../non-negative";
 import { type LinearOperator, symmetricOperator } from "./linear-operator";
 
 /** The block-diagonal curvature C of Kronecker blocks, 2 × 2 blocks and diagonals. */

@@ -4,7 +4,7 @@
  */
 import { grad, vmap } from "@thalweg/autograd";
 import { ArgumentError, ShapeError, type Tensor, treeLeaves, treeMap } from "@thalweg/tensor";
-import { nonNegative } from "../non-negative";
+import { nonNegative } from "../clipping";
 
 /** The loss of one example: scalar. */
 export type ExampleLoss<P, E> = (params: P, example: E) => Tensor;

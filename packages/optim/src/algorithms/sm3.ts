@@ -49,7 +49,7 @@ export function scaleBySm3({ beta2 = 1, epsilon }: Sm3ScalingOptions): GradientT
           const others = g.shape.map((_, other) => other).filter((other) => other !== axis);
           return others.length === 0 ? v : v.max({ axis: others, keepDims: true });
         });
-        return [v.greater(0).where(g.div(awayFromZero(v.add(eps).sqrt())), 0), next];
+        return [v.lessEqual(0).where(0, g.div(awayFromZero(v.add(eps).sqrt()))), next];
       });
     },
   });

@@ -1,7 +1,6 @@
-import type { Tensor } from "@thalweg/tensor";
 import { ArgumentError } from "@thalweg/tensor";
 import { constant } from "../constant";
-import { mapTensors } from "../tensors";
+import { limited, mapTensors } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
 export interface ProjectionOptions {
@@ -33,11 +32,7 @@ export function project({ min, max }: ProjectionOptions): GradientTransformation
     update: (updates, buffers, { params, constant: numbers }) => {
       const [low] = min === undefined ? [] : numbers("min");
       const [high] = max === undefined ? [] : numbers("max");
-      const inside = (x: Tensor): Tensor => {
-        const raised = low === undefined ? x : x.maximum(low);
-        return high === undefined ? raised : raised.minimum(high);
-      };
-      return [mapTensors((u, x) => inside(x.add(u)).sub(x), updates, params), buffers];
+      return [mapTensors((u, x) => limited(x.add(u), low, high).sub(x), updates, params), buffers];
     },
   });
 }
