@@ -1,6 +1,14 @@
 import { compile, defaultDevice, fromSafetensors, init, type Tensor, toSafetensors } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type BlockReport, blockReport, ekfac, type GradientTransformation, kfac, type Refresh } from "../src/index";
+import {
+  type BlockReport,
+  blockReport,
+  ekfac,
+  type GradientTransformation,
+  kfac,
+  quantities,
+  type Refresh,
+} from "../src/index";
 import { curvature, inputs, type Setting, type State, stepOf } from "./kfac-setting";
 import { numbers } from "./training";
 
@@ -57,6 +65,21 @@ describe("runs on the device", () => {
       expect(pi).toBeGreaterThan(0);
       expect(condition).toBeGreaterThan(1);
     }
+  });
+
+  it("go on bit by bit across steps that are rejected", { timeout: 120_000 }, async () => {
+    const optimizer = ekfac({ learningRate: 20, clip: 0, adaptiveDamping: true, rejectSteps: true });
+    const { run, begin } = training(optimizer);
+    const [half] = run(begin(), 0, 7);
+    const restored = fromSafetensors(await toSafetensors(half), half);
+    const [straight, losses] = run(half, 7, 24);
+    const [resumed] = run(restored, 7, 24);
+    expect(await numbers(resumed)).toEqual(await numbers(straight));
+    const counts = [half, straight].map(({ own }) => quantities(optimizer, own).rejected as Tensor);
+    const [before, after] = (await numbers(counts)).flat() as [number, number];
+    expect(before).toBeGreaterThan(0);
+    expect(after).toBeGreaterThan(before);
+    expect(await (losses.at(-1) as Tensor).item()).toBeLessThan(await (losses[0] as Tensor).item());
   });
 
   it("create nothing once their programs are there, and submit once a step", { timeout: 120_000 }, async () => {

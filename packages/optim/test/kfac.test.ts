@@ -1,4 +1,4 @@
-import { type CurvatureProblem, crossEntropy, squaredError } from "@thalweg/curvature";
+import { type CurvatureProblem, crossEntropy, kroneckerCurvature, squaredError } from "@thalweg/curvature";
 import {
   key,
   normal,
@@ -161,11 +161,83 @@ describe("damping", () => {
     expect(simulated(byGradient, 1).known["w1 damping"]).toBeCloseTo(Math.sqrt(0.04 * length), 6);
   });
 
+  it.each([0, 1, 3])("of the quadratic model is λ times a number of its own: %s", (modelDamping) => {
+    const optimizer = kfac({ damping: 0.2, adaptiveSteps: true, modelDamping });
+    const { paramsAt } = simulated(optimizer, 1, linear);
+    const [before, after] = [paramsAt(0).w as number[], paramsAt(1).w as number[]];
+    const w = placeholder([6, 2], "f32");
+    const { model } = linear.problem as CurvatureProblem<Params>;
+    const wanted = { inputs, targets: linear.targets as Tensor };
+    const { gradients } = kroneckerCurvature({ model, loss: squaredError }, { w }, wanted).evaluate({ w }, wanted);
+    const values = Float64Array.from(after);
+    const [g] = evaluateReference([gradients.w as Tensor], new Map([[w, { shape: [6, 2], dtype: "f32", values }]]));
+    // Where the model is the loss, its minimum along the step d has dᵀ g = -m λ dᵀ d.
+    const d = difference(after, before);
+    const slope = d.reduce((sum, own, index) => sum + own * (g?.values[index] as number), 0);
+    expect(slope / lengthOf(d) ** 2).toBeCloseTo(-modelDamping * 0.2, 6);
+  });
+
   it("next to none lets the quadratic model solve a linear regression in one step", () => {
     const optimizer = kfac({ damping: 1e-6, adaptiveSteps: true, rule: "exactKronecker" });
     const { paramsAt } = simulated(optimizer, 2, linear);
     const [first, second] = [paramsAt(1).w, paramsAt(2).w];
     expect(lengthOf(difference(first, second))).toBeLessThan(1e-4 * lengthOf(first));
+  });
+});
+
+describe("steps that are rejected", () => {
+  const wild = { learningRate: 20, clip: 0, adaptiveDamping: true, inverseInterval: 5 } as const;
+  const makers = { kfac, kfacReduce, ekfac };
+  /** The steps that did not move. */
+  const still = ({ paramsAt }: ReturnType<typeof simulated>, steps: number): readonly number[] =>
+    Array.from({ length: steps }, (_, index) => index).filter((index) =>
+      Object.entries(paramsAt(index)).every(
+        ([name, own]) => lengthOf(difference(own, paramsAt(index + 1)[name])) === 0,
+      ),
+    );
+
+  it.each(["kfac", "kfacReduce", "ekfac"] as const)("let a learning rate that is far too large descend: %s", (name) => {
+    expect(simulated(makers[name](wild), 10).losses.at(-1)).toBeGreaterThan(1e3);
+    const run = simulated(makers[name]({ ...wild, rejectSteps: true }), 60);
+    run.losses.slice(1).forEach((loss, index) => expect(loss).toBeLessThanOrEqual(run.losses[index] as number));
+    expect(run.losses.at(-1)).toBeLessThan(0.5 * (run.losses[0] as number));
+    expect(run.known.rejected).toBeGreaterThan(5);
+    expect(run.known.rejected).toBe(still(run, 60).length);
+  });
+
+  it("raise λ once for each inversion, and at once where λ is not inside of inverses", () => {
+    const damping = { damping: 0.01, dampingInterval: 100, rejectSteps: true };
+    const run = (steps: number) => simulated(kfac({ ...wild, ...damping, stagger: 1 }), steps).known.damping;
+    expect([1, 4, 5, 6, 10, 11].map(run)).toEqual(
+      [0.02, 0.02, 0.02, 0.04, 0.04, 0.08].map((x) => expect.closeTo(x, 8)),
+    );
+    const steep = simulated(ekfac({ ...wild, ...damping, rejectionFactor: 3 }), 4).known;
+    expect(steep).toMatchObject({ rejected: 4, damping: expect.closeTo(0.01 * 3 ** 4, 6) });
+    const bounded = simulated(ekfac({ ...wild, ...damping, largestDamping: 0.05 }), 6).known.damping;
+    expect(bounded).toBeCloseTo(0.05, 8);
+  });
+
+  it("leave λ as it is where it does not adapt", () => {
+    const { paramsAt, known } = simulated(kfac({ ...wild, adaptiveDamping: false, rejectSteps: true }), 4);
+    expect(known).toMatchObject({ rejected: 4, "w1 damping": expect.closeTo(0.01, 8) });
+    expect(known).not.toHaveProperty("damping");
+    expect(paramsAt(4)).toEqual(paramsAt(0));
+  });
+
+  it("are those of batches that are not finite, and leave no trace in what moves", () => {
+    const options = { learningRate: 0.1, adaptiveDamping: true, rest: "adamw", graft: "adam" } as const;
+    const run = simulated(kfac({ ...options, rejectSteps: true }), 9, { broken: 5 });
+    expect(still(run, 9)).toEqual([5]);
+    expect(run.known).toMatchObject({ rejected: 1, skipped: 1 });
+    expect(run.staysFinite).toBe(true);
+    expect(run.losses.at(-1)).toBeLessThan(run.losses[5 - 1] as number);
+  });
+
+  it("are none where the loss falls: all is as without the option", () => {
+    const options = { adaptiveSteps: true, adaptiveDamping: true } as const;
+    const [free, watched] = [options, { ...options, rejectSteps: true }].map((own) => simulated(kfac(own), 8));
+    expect(watched?.known.rejected).toBe(0);
+    expect(watched?.paramsAt(8)).toEqual(free?.paramsAt(8));
   });
 });
 

@@ -40,6 +40,7 @@ import {
   cell,
   columns,
   leavesOf,
+  oldestInversion,
   type PreconditionerOptions,
   type PreconditionerState,
   type PreconditionerStep,
@@ -48,6 +49,7 @@ import {
   startPreconditioner,
 } from "../transforms/kronecker";
 import { adaptedDamping, modelSteps } from "../transforms/quadratic-model";
+import { judged, type RejectionState, startRejection } from "../transforms/step-rejection";
 import { masked } from "../wrappers/masked";
 import { adamw } from "./adam";
 import { amount, epsilon, learningRate, momentumSpace, off, retained, steps, weightDecay } from "./specs";
@@ -68,6 +70,7 @@ interface KroneckerDescentOptions {
   readonly momentum: number | Schedule;
   readonly nesterov: boolean;
   readonly adaptiveSteps: boolean;
+  readonly modelDamping: number | Schedule;
   readonly adaptiveDamping: boolean;
   readonly dampingInterval: number;
   readonly omega: number;
@@ -75,6 +78,8 @@ interface KroneckerDescentOptions {
   readonly upperRatio: number;
   readonly leastDamping: number;
   readonly largestDamping: number;
+  readonly rejectSteps: boolean;
+  readonly rejectionFactor: number;
   readonly blockDamping: BlockDamping;
   readonly gradientDamping: number | Schedule;
   readonly clip: number | Schedule;
@@ -95,14 +100,18 @@ type KfacBuffers = {
   readonly velocity: TensorTree;
   readonly graft: GraftState;
   readonly rest: TensorTree;
+  /** Where steps can be rejected. */
+  readonly rejection: RejectionState | null;
 };
 
 /**
  * K-FAC and its kin. The order of a step: factors into their averages, inverses whose turn it is, the direction, its length
- * of another method (graft), the limit on ⟨u, g⟩, momentum, the learning rate with decoupled decay, and λ.
+ * of another method (graft), the limit on ⟨u, g⟩, momentum, the learning rate with decoupled decay, λ, and whether the step is
+ * taken.
  */
 function kroneckerDescent(owner: string, options: KroneckerDescentOptions): GradientTransformation {
   const { damping, momentum, clip, weightDecay: decayRate, graft, burnIn, adaptiveSteps, adaptiveDamping } = options;
+  const { rejectSteps } = options;
   if (adaptiveDamping && typeof damping !== "number") {
     throw new ArgumentError(`${owner}: damping follows a schedule and adapts itself. Give a number to start with.`);
   }
@@ -145,13 +154,15 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
 
   return transformation<KfacBuffers>({
     name: owner,
-    needs: ["kronecker", ...(adaptiveDamping ? (["loss", "valueAndGrad"] as const) : [])],
+    needs: ["kronecker", ...(adaptiveDamping || rejectSteps ? (["loss", "valueAndGrad"] as const) : [])],
     curvature: { flavour: options.flavour, fisher: options.fisher, draws: options.draws },
     constants: [
       ...(adaptiveSteps ? [] : [constant(owner, "learningRate", options.learningRate, nonNegative)]),
       ...(adaptiveDamping ? [] : [constant(owner, "damping", damping, positive)]),
       decayConstant(owner, "decay", options.decay),
-      ...(adaptiveSteps ? [] : [decayConstant(owner, "momentum", momentum)]),
+      ...(adaptiveSteps
+        ? [constant(owner, "modelDamping", options.modelDamping, nonNegative)]
+        : [decayConstant(owner, "momentum", momentum)]),
       ...(isClipped ? [constant(owner, "clip", clip, nonNegative)] : []),
       ...(isDecayed ? [constant(owner, "weightDecay", decayRate, nonNegative)] : []),
       ...(byGradient ? [constant(owner, "gradientDamping", options.gradientDamping, nonNegative)] : []),
@@ -166,6 +177,7 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
         velocity: treeZeros(params),
         graft: startGraft(graft, params),
         rest: restOf(all)?.init(params) ?? null,
+        rejection: rejectSteps ? startRejection() : null,
       };
     },
     refreshesAt: turns.refreshesAt,
@@ -177,7 +189,8 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
       const decayed = eta === undefined ? gradients : withDecay(gradients, params, eta, options.decayMask);
       const g = isPenalty ? decayed : gradients;
       const base = before.damping ?? (numbers("damping") as [Tensor])[0];
-      const lambda = isPenalty && eta !== undefined ? base.add(eta) : base;
+      const withPenalty = (own: Tensor): Tensor => (isPenalty && eta !== undefined ? own.add(eta) : own);
+      const lambda = withPenalty(base);
       const stepOf: PreconditionerStep = {
         curvature,
         blocks,
@@ -195,7 +208,7 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
       const direct = onlyBlocks(blocks, preconditioned(preconditioner, stepOf, own));
       const u = graft === "none" ? direct : grafted(blocks, direct, lengths);
       const { alpha, velocity, moved } = adaptiveSteps
-        ? byQuadraticModel(u, before.velocity, onlyBlocks(blocks, g), lambda, curvature)
+        ? byQuadraticModel(u, before.velocity, onlyBlocks(blocks, g), modelLambda(), curvature)
         : byRate(u, onlyBlocks(blocks, g));
       const decays = eta === undefined || isPenalty ? undefined : alpha.mul(eta).neg();
       const shrink = onlyBlocks(blocks, params);
@@ -206,22 +219,49 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
       const settled = <T extends TensorTree>(fresh: T, old: T): T =>
         isBurning === undefined ? fresh : (mapTensors((a, b) => isBurning.where(b, a), fresh, old) as T);
       const updates = isBurning === undefined ? all : mapTensors((x) => isBurning.where(0, x), all);
-      const nextDamping =
-        before.damping !== null && turns.adapts(extra.refresh)
+      const penalty = isPenalty ? eta : undefined;
+      const isDue = turns.adapts(extra.refresh);
+      const change = isDue || rejectSteps ? lossChange(updates, penalty, context) : undefined;
+      const adapted =
+        isDue && change !== undefined && before.damping !== null
           ? turns
               .isAdapted(step)
-              .where(dampingAfter(updates, g, isPenalty ? eta : undefined, before.damping, context), before.damping)
+              .where(dampingAfter(updates, g, penalty, before.damping, change, curvature), before.damping)
           : before.damping;
+      const next: KfacBuffers = {
+        preconditioner,
+        damping: adapted,
+        velocity: settled(velocity, before.velocity),
+        graft: settled(graftState, before.graft),
+        rest: inner === undefined ? null : settled(inner[1], before.rest),
+        rejection: null,
+      };
+      if (before.rejection === null || change === undefined) return [updates, next];
+      const knownSince = own.rule === "exactKronecker" ? undefined : oldestInversion(preconditioner.table);
+      const verdict = judged(before.rejection, change, adapted, step, knownSince, {
+        factor: options.rejectionFactor,
+        largest: options.largestDamping,
+      });
+      const taken = <T extends TensorTree>(fresh: T, old: T): T =>
+        mapTensors((a, b) => verdict.isRejected.where(b, a), fresh, old) as T;
       return [
-        updates,
+        mapTensors((x) => verdict.isRejected.where(0, x), updates),
         {
           preconditioner,
-          damping: nextDamping,
-          velocity: settled(velocity, before.velocity),
-          graft: settled(graftState, before.graft),
-          rest: inner === undefined ? null : settled(inner[1], before.rest),
+          damping: verdict.damping,
+          // A velocity that stays would make the same step rise for ever. (The quadratic model chooses how much of the update
+          // before it takes.)
+          velocity: taken(next.velocity, adaptiveSteps ? before.velocity : treeZeros(params)),
+          graft: taken(next.graft, before.graft),
+          rest: taken(next.rest, before.rest),
+          rejection: verdict.state,
         },
       ];
+
+      /** λ of the quadratic model. */
+      function modelLambda(): Tensor {
+        return withPenalty(base.mul((numbers("modelDamping") as [Tensor])[0]));
+      }
 
       /** Heavy ball and a learning rate. */
       function byRate(direction: TensorTree, slope: TensorTree) {
@@ -233,17 +273,29 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
         return { alpha, velocity, moved: mapTensors((v) => v.mul(alpha).neg(), ahead) };
       }
     },
-    quantities({ preconditioner: { table, factors, skipped }, damping: adapted }) {
+    quantities({ preconditioner: { table, factors, skipped }, damping: adapted, rejection }) {
       const cells = Object.keys(factors).flatMap((name, index) =>
         columns.map((column) => [`${name} ${column}`, cell(table, index, column)] as const),
       );
       return {
         skipped: skipped.cast("f32"),
         ...(adapted !== null && { damping: adapted }),
+        ...(rejection !== null && { rejected: rejection.count.cast("f32") }),
         ...Object.fromEntries(cells),
       };
     },
   });
+
+  /** What a step makes of the loss of its batch. @param eta of a penalty that is part of the loss. */
+  function lossChange(updates: TensorTree, eta: Tensor | undefined, { params, extra }: UpdateContext): Tensor {
+    const { loss, valueAndGrad } = extra as Required<Extra>;
+    const next = mapTensors((x, u) => x.add(u), params, updates);
+    const penalty = (at: TensorTree): Tensor | undefined =>
+      eta && decayedSquares(at, options.decayMask).mul(eta.mul(0.5));
+    const [here, there] = [penalty(params), penalty(next)];
+    const change = valueAndGrad(next)[0].sub(loss);
+    return here && there ? change.add(there.sub(here)) : change;
+  }
 
   /** λ after a step, from what the loss did on the same batch. */
   function dampingAfter(
@@ -251,16 +303,10 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
     g: TensorTree,
     eta: Tensor | undefined,
     before: Tensor,
-    { params, extra }: UpdateContext,
+    change: Tensor,
+    curvature: Curvature,
   ): Tensor {
-    const { loss, valueAndGrad, kronecker } = extra as Required<Extra>;
-    const next = mapTensors((x, u) => x.add(u), params, updates);
-    const penalty = (at: TensorTree): Tensor | undefined =>
-      eta && decayedSquares(at, options.decayMask).mul(eta.mul(0.5));
-    const [here, there] = [penalty(params), penalty(next)];
-    const lossChange = valueAndGrad(next)[0].sub(loss);
-    const change = here && there ? lossChange.add(there.sub(here)) : lossChange;
-    const bend = kronecker.forms([updates]).reshape([]);
+    const bend = curvature.forms([updates]).reshape([]);
     const both = eta === undefined ? bend : bend.add(decayedSquares(updates, options.decayMask).mul(eta));
     return adaptedDamping(before, change, both.mul(0.5).add(treeDot(updates, g)), {
       factor: options.omega ** options.dampingInterval,
@@ -439,7 +485,18 @@ const shared = {
   upperRatio: positiveAmount(0.75, "λ falls where it falls by more"),
   leastDamping: positiveAmount(1e-8, "λ does not adapt below"),
   largestDamping: positiveAmount(1e8, "λ does not adapt above"),
+  rejectSteps: off(
+    "a step after which the loss of its batch is higher, or no number, is not taken: heavy ball starts again, and λ rises " +
+      "with adaptiveDamping; costs a loss per step",
+  ),
+  rejectionFactor: {
+    type: "float",
+    default: 2,
+    min: 1,
+    description: "the factor of λ after a rejected step, once for each λ that inverses have seen",
+  },
   adaptiveSteps: off("learning rate and momentum that minimise the quadratic model, for two forward derivatives"),
+  modelDamping: amount(1, "λ of that model, as a multiple of λ"),
   ...weightDecay(0, true),
   rest: {
     type: "choice",

@@ -100,6 +100,12 @@ export const cell = (table: Tensor, block: number, column: Column): Tensor => {
   return table.slice([block, at], [block + 1, at + 1]).reshape([]);
 };
 
+/** The step of the inversion that is the longest ago: f32 scalar. */
+export function oldestInversion(table: Tensor): Tensor {
+  const at = columns.indexOf("refreshed");
+  return table.slice([0, at], [table.shape[0] as number, at + 1]).min();
+}
+
 /** λ of a block. */
 function dampingOf(
   index: number,
