@@ -12,6 +12,8 @@ export interface CatalogueEntry {
   readonly status: "implemented" | "planned" | "none";
   /** The name in {@link optimizers} of an implemented one. */
   readonly optimizer?: string;
+  /** The function of an implemented one that is no gradient transformation but a training loop of its own. */
+  readonly loop?: string;
 }
 
 /** Names in the registry of methods that the study lists. */
@@ -216,6 +218,17 @@ const implemented: readonly CatalogueEntry[] = Object.values(optimizers).map(({ 
   optimizer: name,
 }));
 
+const loops: readonly CatalogueEntry[] = [
+  {
+    name: "Hessian-free",
+    source: "Martens, Deep learning via Hessian-free optimization",
+    year: 2010,
+    isInStudy: false,
+    status: "implemented",
+    loop: "hessianFree",
+  },
+];
+
 /**
  * Published optimizers by name, with what there is of each here: the methods of this package, the planned ones, and those
  * of the list in the appendix of "Descending through a Crowded Valley", as far as names, authors and years are certain.
@@ -224,6 +237,7 @@ const implemented: readonly CatalogueEntry[] = Object.values(optimizers).map(({ 
  */
 export const catalogue: readonly CatalogueEntry[] = [
   ...implemented,
+  ...loops,
   ...plannedInStudy.map(entries("planned", true)),
   ...plannedBesides.map(entries("planned", false)),
   ...othersInStudy.map(entries("none", true)),

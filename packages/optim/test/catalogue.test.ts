@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { catalogue, optimizers } from "../src/index";
+import { catalogue, hessianFree, optimizers } from "../src/index";
 
 describe("the catalogue of published optimizers", () => {
   const named = catalogue.flatMap(({ optimizer }) => optimizer ?? []);
@@ -8,8 +8,11 @@ describe("the catalogue of published optimizers", () => {
     expect([...named].sort()).toEqual(Object.keys(optimizers).sort());
   });
 
-  it("names an optimizer exactly where it says implemented", () => {
-    for (const { status, optimizer } of catalogue) expect(optimizer !== undefined).toBe(status === "implemented");
+  it("names an optimizer, or a training loop of this package, exactly where it says implemented", () => {
+    for (const { status, optimizer, loop } of catalogue) {
+      expect([optimizer, loop].filter((name) => name !== undefined)).toHaveLength(status === "implemented" ? 1 : 0);
+    }
+    expect(catalogue.flatMap(({ loop }) => loop ?? [])).toEqual([hessianFree.name]);
   });
 
   it("has each name once, with source and a year that can be", () => {

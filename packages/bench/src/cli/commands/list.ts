@@ -211,8 +211,8 @@ function formatSpace({ distribution, low, high, complement }: SearchSpace): stri
 function formatCatalogue(entries: readonly CatalogueEntry[]): string {
   const width = Math.max(...entries.map(({ name }) => name.length));
   const rows = entries.map(
-    ({ name, source, year, status, optimizer }) =>
-      `  ${name.padEnd(width)}  ${year}  ${(optimizer ?? status).padEnd(18)}  ${source}`,
+    ({ name, source, year, status, optimizer, loop }) =>
+      `  ${name.padEnd(width)}  ${year}  ${(optimizer ?? (loop && `${loop}()`) ?? status).padEnd(18)}  ${source}`,
   );
   const count = (status: CatalogueEntry["status"]) => entries.filter((entry) => entry.status === status).length;
   const total = `${entries.length} published optimizers: ${count("implemented")} implemented, ${count("planned")} planned, ${count("none")} not here`;
