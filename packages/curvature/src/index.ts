@@ -93,6 +93,7 @@ export {
   truncatedSolver,
 } from "./krylov/truncated";
 export { type IgnoredTargets, ignoringTargets, type Marked } from "./laplace/ignored-targets";
+export type { LaplaceDampingRule } from "./laplace/kronecker-precision";
 export {
   type Evidence,
   type Laplace,

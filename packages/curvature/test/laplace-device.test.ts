@@ -74,6 +74,7 @@ describe("choices after training", { timeout: 240_000 }, () => {
   it.each([
     ["for each tensor", { structure: "diagonal" }, { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
     ["for each joint layer", { bias: "joint" }, { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
+    ["for damped factors", { dampingRule: "sqrtBoth" }, { logPriorPrecision: tensor([0, 0, 0, 0, 0, 0]) }],
     ["for a scalar and the noise", { structure: "full" }, { logPriorPrecision: scalar(0), logNoise: scalar(0) }],
   ] as const)("MacKay's fixed point is where the evidence has no slope, %s", async (_, options, start) => {
     const posterior = laplace(regression, params, data, options);

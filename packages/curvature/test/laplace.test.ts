@@ -1,11 +1,13 @@
 import { grad, vmap } from "@thalweg/autograd";
-import { eye, key, scalar, split, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
+import { concat, eye, key, linalg, scalar, split, type Tensor, tensor, treeLeaves } from "@thalweg/tensor";
 import { describe, expect, it } from "vitest";
 import {
   type CurvatureProblem,
   crossEntropy,
   ggnOperator,
   jacobianOperator,
+  kroneckerCurvature,
+  type LaplaceDampingRule,
   type LaplaceHyperparameters,
   type LaplaceOptions,
   type LaplaceStructure,
@@ -13,6 +15,7 @@ import {
   laplaceBridge,
   laplaceFit,
   logPredictiveDensity,
+  type MatrixFactors,
   meanProbabilities,
   probit,
   squaredError,
@@ -78,11 +81,12 @@ describe("a last layer", () => {
     { structure: "diagonal" },
     { structure: "kronecker" },
     { structure: "kronecker", bias: "joint" },
+    { structure: "kronecker", dampingRule: "sqrtBoth" },
   ];
 
   for (const kind of kinds) {
     const own = kind.bias === "joint" ? { ...at, logPriorPrecision: scalar(0.3) } : at;
-    it(`${kind.structure}${kind.bias === "joint" ? ", joint" : ""} needs no Jacobian, and has the same covariances`, () => {
+    it(`${Object.values(kind).join(", ")} needs no Jacobian, and has the same covariances`, () => {
       for (const problem of Object.values(spellings)) {
         for (const parameters of kind.bias === "joint" ? [only] : [only, ["V"]]) {
           const options = { ...kind, parameters };
@@ -143,13 +147,23 @@ describe("a last layer", () => {
 });
 
 /** P⁻¹ of a structure as a matrix, by its products. */
-function covarianceOf(structure: LaplaceStructure, own: LaplaceHyperparameters): Tensor {
+function covarianceOf(
+  structure: LaplaceStructure,
+  own: LaplaceHyperparameters,
+  dampingRule: LaplaceDampingRule = "exactKronecker",
+): Tensor {
   const { problem, uncertain } = restrict(
     { ...regression, reduction: "sum" },
     params,
     uncertainTensors(params, undefined),
   );
-  const sums = sumsOf(problem, uncertain, data, { structure, bias: "separate", fisher: "type2", draws: 1 });
+  const sums = sumsOf(problem, uncertain, data, {
+    structure,
+    dampingRule,
+    bias: "separate",
+    fisher: "type2",
+    draws: 1,
+  });
   const precision = sums.precision(sums.of(problem, uncertain, data, {}));
   const leaves = Object.values(params);
   const log = leaves.map((_, index) => own.logPriorPrecision.slice([index], [index + 1]).reshape([]));
@@ -186,12 +200,17 @@ function covarianceOf(structure: LaplaceStructure, own: LaplaceHyperparameters):
 describe("draws", () => {
   const count = 3000;
 
-  it.each(structures)("of a %s posterior have its mean and its covariance", (structure) => {
-    const posterior = laplace(regression, params, data, { structure });
+  const kinds: readonly (readonly [LaplaceStructure, LaplaceDampingRule])[] = [
+    ...structures.map((structure) => [structure, "exactKronecker"] as const),
+    ["kronecker", "sqrtBoth"],
+  ];
+
+  it.each(kinds)("of a %s posterior, damping %s, have its mean and its covariance", (structure, dampingRule) => {
+    const posterior = laplace(regression, params, data, { structure, dampingRule });
     const draws = vmap((each: Tensor) => posterior.sample(each, at))(split(key(21), count));
     const means = treeLeaves<Tensor>(params).map((leaf) => leaf.flatten());
     const [expected, ...flat] = numbers([
-      covarianceOf(structure, at),
+      covarianceOf(structure, at, dampingRule),
       ...treeLeaves<Tensor>(draws).map((leaf, index) => leaf.reshape([count, -1]).sub(means[index] as Tensor)),
     ]) as [number[], ...number[][]];
     const sizes = means.map(({ size }) => size);
@@ -265,6 +284,71 @@ describe("draws", () => {
     const [a, b, mean] = numbers([linear, network, regression.model(params, data.inputs)]) as number[][];
     expect(distance(a as number[], b as number[])).toBeLessThan(1e-6 * norm(b as number[]));
     expect(distance((a as number[]).slice(0, 10), mean as number[])).toBeGreaterThan(1e-5);
+  });
+});
+
+describe("√δ on each factor", () => {
+  const factors = kroneckerCurvature({ ...regression, reduction: "sum" }, params, data, { fisher: "type2" }).evaluate(
+    params,
+    data,
+  ).factors as Readonly<Record<string, MatrixFactors>>;
+  const noise = at.logNoise as Tensor;
+
+  /** √s of a factor + √δ I. */
+  const raised = (factor: Tensor, logDelta: Tensor): Tensor =>
+    factor.mul(noise.neg().exp()).add(eye(factor.shape[0] as number).mul(logDelta.mul(0.5).exp()));
+  const product = (b: Tensor, a: Tensor): Tensor => {
+    const [m, n] = [b.shape[0] as number, a.shape[0] as number];
+    return b
+      .reshape([m, 1, m, 1])
+      .mul(a.reshape([1, n, 1, n]))
+      .reshape([m * n, m * n]);
+  };
+  /** P of a layer's weight with the inputs that it has in its block, and log δ. */
+  const dense = (name: string, inputs: number, logDelta: Tensor): Tensor => {
+    const { a, b } = factors[name] as MatrixFactors;
+    return product(raised(b, logDelta), raised(a.slice([0, 0], [inputs, inputs]), logDelta));
+  };
+  const diagonal = (matrix: Tensor): Tensor => matrix.mul(eye(matrix.shape[0] as number)).sum({ axis: 1 });
+  const logDelta = (index: number) => at.logPriorPrecision.slice([index], [index + 1]).reshape([]);
+  const ratio = (matrix: Tensor, log: Tensor): Tensor =>
+    linalg.logDeterminant(matrix).sub(log.mul(matrix.shape[0] as number));
+
+  it("is the prior of the evidence and of variances, and stands on a bias apart as ever", () => {
+    const posterior = laplace(regression, params, data, { dampingRule: "sqrtBoth", parameters: ["V", "c"] });
+    const weight = dense("V", 3, logDelta(4));
+    const bias = (factors.V as MatrixFactors).b.mul(noise.mul(-2).exp()).add(eye(2).mul(logDelta(5).exp()));
+    expectSame(posterior.evidence(at).logDeterminantRatio, ratio(weight, logDelta(4)).add(ratio(bias, logDelta(5))));
+    const variances = posterior.variances(at);
+    expectSame((variances.V as Tensor).flatten(), diagonal(linalg.inversePositiveDefinite(weight)));
+    expectSame(variances.c as Tensor, diagonal(linalg.inversePositiveDefinite(bias)));
+  });
+
+  it("has a joint bias as one more input", () => {
+    const options = { dampingRule: "sqrtBoth", bias: "joint", parameters: ["W", "b"] } as const;
+    const posterior = laplace(regression, params, data, options);
+    const matrix = dense("W", 3, logDelta(0));
+    expectSame(posterior.evidence(at).logDeterminantRatio, ratio(matrix, logDelta(0)));
+    const { W, b } = posterior.variances(at);
+    const rows = concat([(W as Tensor).reshape([3, 2]), (b as Tensor).reshape([3, 1])], { axis: 1 });
+    expectSame(rows.flatten(), diagonal(linalg.inversePositiveDefinite(matrix)));
+  });
+
+  it("says how much the data determine by the slope of the log determinant", () => {
+    const posterior = laplace(regression, params, data, { dampingRule: "sqrtBoth" });
+    const slope = grad((log: Tensor) => posterior.evidence({ ...at, logPriorPrecision: log }).logDeterminantRatio);
+    // ∂ (log det P - Σ log δ) / ∂ log δ = -γ.
+    expectSame(posterior.effectiveParametersByTensor(at), slope(at.logPriorPrecision).neg());
+  });
+
+  it("makes the precision larger, and is refused where there are no factors", () => {
+    const [damped, plain] = (["sqrtBoth", "exactKronecker"] as const).map((dampingRule) =>
+      one(laplace(regression, params, data, { dampingRule }).evidence(at).logEvidence),
+    ) as [number, number];
+    expect(damped).toBeLessThan(plain);
+    expect(() => laplace(regression, params, data, { structure: "full", dampingRule: "sqrtBoth" })).toThrow(
+      /full structure has no factors for dampingRule sqrtBoth/,
+    );
   });
 });
 

@@ -15,6 +15,8 @@ interface EigenPart {
   readonly qb: Tensor;
   /** `[groups, out, in]`. */
   readonly values: Tensor;
+  /** Those of A and B, `[…, 1, in]` and `[…, out, 1]`, whose product they are; undefined without an A. */
+  readonly sides?: readonly [a: Tensor, b: Tensor];
   /** Position of the tensor whose δ it has. */
   readonly index: number;
   readonly take: (leaves: readonly Tensor[]) => Tensor;
@@ -31,9 +33,15 @@ function layerParts(
   const right = linalg.eigh(batched(b));
   const valuesB = nonNegative(right.values).expandDims(2);
   const part = (factor: Tensor, own: Pick<EigenPart, "take" | "put" | "index">): EigenPart => {
-    if (factor.rank === 1) return { ...own, qa: null, qb: right.vectors, values: valuesB.mul(nonNegative(factor)) };
-    const left = linalg.eigh(batched(factor));
-    return { ...own, qa: left.vectors, qb: right.vectors, values: valuesB.mul(nonNegative(left.values).expandDims(1)) };
+    const left = factor.rank === 1 ? null : linalg.eigh(batched(factor));
+    const valuesA = left === null ? nonNegative(factor).reshape([1, 1, -1]) : nonNegative(left.values).expandDims(1);
+    return {
+      ...own,
+      qa: left?.vectors ?? null,
+      qb: right.vectors,
+      values: valuesB.mul(valuesA),
+      sides: [valuesA, valuesB],
+    };
   };
   const { weight, layout } = block;
   if (block.kind === "embedding" || block.bias === undefined || bias === "joint") {
@@ -89,6 +97,12 @@ interface Pair {
 }
 
 /**
+ * How δ meets a Kronecker product s B ⊗ A: as s B ⊗ A + δ I, or √δ on each factor, (√s B + √δ I) ⊗ (√s A + √δ I), which is
+ * damped by √(s δ) (B ⊗ I + I ⊗ A) more.
+ */
+export type LaplaceDampingRule = "exactKronecker" | "sqrtBoth";
+
+/**
  * H as Kronecker products, by their eigenvalues, which are found once: every other prior or noise is elementwise after
  * that. δ has to be one number for each tensor, and one for weight and bias of a joint block.
  */
@@ -96,6 +110,7 @@ export function kroneckerPrecision(
   blocks: readonly Block[],
   factors: Readonly<Record<string, BlockFactors>>,
   bias: "joint" | "separate",
+  rule: LaplaceDampingRule,
 ): Precision {
   const parts: EigenPart[] = [];
   const diagonal = new Map<number, Tensor>();
@@ -130,8 +145,33 @@ export function kroneckerPrecision(
     return a.add(b).add(nonNegative(a.mul(b).sub(cross)));
   };
   const diagonalAt = (index: number, h: Tensor, { delta, factor }: Prior) => h.mul(factor).add(delta[index] as Tensor);
-  const valuesAt = (part: EigenPart, { delta, factor }: Prior) =>
-    part.values.mul(factor).add(delta[part.index] as Tensor);
+  const sidesOf = ({ sides }: EigenPart) => (rule === "sqrtBoth" ? sides : undefined);
+  /** Eigenvalues of the factors with their √δ. */
+  const sidesAt = (sides: readonly [Tensor, Tensor], index: number, { delta, factor }: Prior) =>
+    sides.map((side) => side.mul(factor.sqrt()).add((delta[index] as Tensor).sqrt())) as [Tensor, Tensor];
+  const valuesAt = (part: EigenPart, prior: Prior): Tensor => {
+    const sides = sidesOf(part);
+    if (sides === undefined) return part.values.mul(prior.factor).add(prior.delta[part.index] as Tensor);
+    const [a, b] = sidesAt(sides, part.index, prior);
+    return b.mul(a);
+  };
+  const logRatioOf = (part: EigenPart, { log, logFactor }: Prior): Tensor => {
+    const [own, sides] = [log[part.index] as Tensor, sidesOf(part)];
+    if (sides === undefined) return logRatio(part.values, logFactor, own);
+    const [a, b] = sides.map((side) => logRatio(side, logFactor.mul(0.5), own.mul(0.5))) as [Tensor, Tensor];
+    return b.add(a);
+  };
+  /** How the logarithm of P grows with that of s: s H / P, where δ stands on the product. */
+  const determinedOf = (part: EigenPart, prior: Prior): Tensor => {
+    const sides = sidesOf(part);
+    if (sides === undefined) return part.values.mul(prior.factor).div(valuesAt(part, prior));
+    const damped = sidesAt(sides, part.index, prior);
+    const [a, b] = sides.map((side, index) => side.mul(prior.factor.sqrt()).div(damped[index] as Tensor)) as [
+      Tensor,
+      Tensor,
+    ];
+    return b.add(a).mul(0.5);
+  };
 
   const solveOne = (vector: readonly Tensor[], prior: Prior): Tensor[] => {
     const result = [...vector];
@@ -150,13 +190,17 @@ export function kroneckerPrecision(
 
   return {
     tensors: [
-      ...parts.flatMap(({ qa, qb, values }) => [...(qa === null ? [] : [qa]), qb, values]),
+      ...parts.flatMap((part) => [
+        ...(part.qa === null ? [] : [part.qa]),
+        part.qb,
+        ...(sidesOf(part) ?? [part.values]),
+      ]),
       ...pairs.flatMap(({ h }) => [h.scale, h.cross, h.shift]),
       ...diagonal.values(),
     ],
     logDeterminantRatio: (prior) =>
       total([
-        ...parts.map((part) => logRatio(part.values, prior.logFactor, prior.log[part.index] as Tensor).sum()),
+        ...parts.map((part) => logRatioOf(part, prior).sum()),
         ...pairs.map((pair) => logOf(pairExcess(pair, prior)).softplus().sum()),
         ...[...diagonal].map(([index, h]) => logRatio(h, prior.logFactor, prior.log[index] as Tensor).sum()),
       ]),
@@ -194,8 +238,7 @@ export function kroneckerPrecision(
     determined(prior) {
       const result: Tensor[] = [];
       for (const part of parts) {
-        const values = part.values.mul(prior.factor).div(valuesAt(part, prior));
-        part.put(onDiagonal(part, values), result);
+        part.put(onDiagonal(part, determinedOf(part, prior)), result);
       }
       for (const pair of pairs) {
         const { p, q, c, determinant } = pairAt(pair, prior);
@@ -209,13 +252,11 @@ export function kroneckerPrecision(
     condition: (prior) =>
       parts
         .map((part) =>
-          part.values
-            .mul(prior.factor)
+          valuesAt(part, prior)
             .div(prior.delta[part.index] as Tensor)
             .max(),
         )
-        .reduce((most, own) => most.maximum(own), prior.factor.zerosLike())
-        .add(1),
+        .reduce((most, own) => most.maximum(own), prior.factor.onesLike()),
     head: (layer) => kroneckerHead(layer, parts, valuesAt),
   };
 }

@@ -28,6 +28,7 @@ import { type OutputLoss, squaredError } from "../output-loss";
 import { type Batch, batchSize, type CurvatureProblem, exampleLosses, exampleOutputs } from "../problem";
 import { type Head, headOf } from "./head";
 import { countedTerms, ignoringTargets, type Marked, requireSeveralTerms } from "./ignored-targets";
+import type { LaplaceDampingRule } from "./kronecker-precision";
 import { type HeadCovariance, type Prior, total } from "./precision";
 import { type JointTensors, type LaplaceStructure, sumsOf } from "./sums";
 import {
@@ -52,6 +53,11 @@ export interface LaplaceOptions {
    * Default `"separate"`.
    */
   readonly bias?: "joint" | "separate";
+  /**
+   * How δ meets the Kronecker factors of a weight: `"exactKronecker"` as it should, on their product, or `"sqrtBoth"`, √δ on
+   * each: a damped variant, whose precision and log determinant are larger. Default `"exactKronecker"`.
+   */
+  readonly dampingRule?: LaplaceDampingRule;
   /** Which vectors stand for the Hessian of the loss. Default `"type2"`: exact, one vector for each output. */
   readonly fisher?: Exclude<FisherKind, "forward">;
   /** Random vectors per example, for `"mc"` and `"propagation"`. Default 1. */
@@ -262,13 +268,18 @@ export function laplaceFit<P, X>(
   options: LaplaceOptions = {},
 ): LaplaceFit<P, X> {
   const { structure = "kronecker", bias = "separate", fisher = "type2", draws = 1, ignoreIndex } = options;
-  const { temperature = 1, examples } = options;
+  const { temperature = 1, examples, dampingRule = "exactKronecker" } = options;
   if (!(temperature > 0)) throw new ArgumentError(`laplace: temperature ${temperature}. Give a positive number.`);
   const summed: CurvatureProblem<P, X> = { ...problem, reduction: "sum" };
   const tensors = uncertainTensors(params, options.parameters);
   if (structure === "kronecker" && tensors.some(({ elements }) => elements !== undefined)) {
     throw new ArgumentError(
       'laplace: single elements have no Kronecker products. Name whole tensors, or use "full" or "diagonal".',
+    );
+  }
+  if (structure !== "kronecker" && dampingRule !== "exactKronecker") {
+    throw new ArgumentError(
+      `laplace: ${structure} structure has no factors for dampingRule ${dampingRule}. Leave it out.`,
     );
   }
   const names = tensors.map(({ name }) => name);
@@ -280,7 +291,7 @@ export function laplaceFit<P, X>(
 
   // With and without marks, one of which plays no part.
   const marked = (own: CurvatureProblem<Uncertain, X>) => ignoringTargets(own, ignoreIndex ?? -1);
-  const kind = { structure, bias, fisher, draws };
+  const kind = { structure, bias, fisher, draws, dampingRule };
   const collected =
     ignoreIndex === undefined
       ? sumsOf(at.problem, at.uncertain, batch, kind)

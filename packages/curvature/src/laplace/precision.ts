@@ -26,7 +26,7 @@ export interface Precision {
   sample(key: Key, prior: Prior): Tensor[];
   /** The diagonal of P⁻¹. */
   variances(prior: Prior): Tensor[];
-  /** The diagonal of P⁻¹ s H: how much of each parameter the data determine, from 0 to 1. */
+  /** The diagonal of ∂ log P / ∂ log s, which is P⁻¹ s H: how much of each parameter the data determine, from 0 to 1. */
   determined(prior: Prior): Tensor[];
   /** About the ratio of the largest eigenvalue of P to the smallest, relative to the prior: scalar. */
   condition(prior: Prior): Tensor;

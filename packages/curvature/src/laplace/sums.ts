@@ -14,7 +14,7 @@ import { kroneckerCurvature } from "../kronecker/kronecker-curvature";
 import type { FisherKind } from "../kronecker/vectors";
 import { type Batch, batchSize, type CurvatureProblem } from "../problem";
 import { ggnDiagonal, ggnSquareRoot } from "../square-root";
-import { kroneckerPrecision } from "./kronecker-precision";
+import { kroneckerPrecision, type LaplaceDampingRule } from "./kronecker-precision";
 import { densePrecision, diagonalPrecision, functionalPrecision, type Precision } from "./precision";
 import type { Uncertain } from "./uncertain";
 
@@ -30,6 +30,7 @@ export interface SumsOptions {
   readonly bias: "joint" | "separate";
   readonly fisher: Exclude<FisherKind, "forward">;
   readonly draws: number;
+  readonly dampingRule: LaplaceDampingRule;
 }
 
 /** Positions of a weight and of the bias that has its δ. */
@@ -74,7 +75,7 @@ export function sumsOf<X>(
   problem: CurvatureProblem<Uncertain, X>,
   uncertain: Uncertain,
   batch: Batch<X>,
-  { structure, bias, fisher, draws }: SumsOptions,
+  { structure, bias, fisher, draws, dampingRule }: SumsOptions,
 ): Sums<X> {
   const { leaves, paths } = treeFlatten<Tensor>(uncertain);
   const names = paths.map(([name]) => name as string);
@@ -138,6 +139,7 @@ export function sumsOf<X>(
             shapeOnly.blocks,
             weighted(factors, (a) => a.div(count)),
             bias,
+            dampingRule,
           );
         },
         describe: () => shapeOnly.report().split("\n"),
