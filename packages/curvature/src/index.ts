@@ -69,6 +69,7 @@ export {
   spectralDensity,
   topEigenpairs,
 } from "./krylov/lanczos";
+export { type LobpcgOptions, type LobpcgResult, lobpcg } from "./krylov/lobpcg";
 export { type LsmrOptions, type LsmrResult, lsmr } from "./krylov/lsmr";
 export {
   type NeumannOptions,

@@ -60,6 +60,7 @@ it("the package exports these names", () => {
       "laplaceBridge",
       "laplaceFit",
       "largestVariances",
+      "lobpcg",
       "logPredictiveDensity",
       "lsmr",
       "meanProbabilities",
