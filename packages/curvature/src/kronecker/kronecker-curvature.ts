@@ -37,6 +37,14 @@ export interface KroneckerOptions<X = Tensor> {
   /** Random vectors per example, for `"mc"` and `"propagation"`. Default 1. */
   readonly draws?: number;
   /**
+   * How many examples of a batch, its first ones, are measured: factors and all else that is made of vectors come from them,
+   * scaled so that its expectation is that of the whole batch. Loss, outputs, gradients and forms still come from all.
+   * Vectors of the others are not sent back. Default: all, as where the batch has fewer.
+   *
+   * @see Martens and Grosse (2015), section 8: statistics from a part τ₁ of the mini-batch
+   */
+  readonly examples?: number;
+  /**
    * Which positions of one example are real, bool. Layers whose positions have this shape leave the others out.
    * Default: all.
    */
@@ -116,7 +124,7 @@ export function kroneckerCurvature<P, X>(
   const { structure } = treeFlatten<Tensor>(params);
   return {
     blocks,
-    report: () => reportOf(blocks, resolved.fisher),
+    report: () => reportOf(blocks, resolved),
     evaluate(at, examples, draws = {}) {
       requireRandomness(resolved.fisher, draws);
       const collected = once(() => collect(problem, at, examples, resolved, draws));
@@ -215,6 +223,7 @@ export function resolveOptions<X>(options: KroneckerOptions<X>, terms: number): 
   const {
     fisher = terms > 1 ? "mc" : "type2",
     draws = 1,
+    examples,
     reduceNormalization = "meanInput",
     maxDenseRows = defaultMaxDenseRows,
   } = options;
@@ -228,12 +237,30 @@ export function resolveOptions<X>(options: KroneckerOptions<X>, terms: number): 
   if (!Number.isInteger(draws) || draws < 1) {
     throw new ArgumentError(`kroneckerCurvature: ${draws} draws. Give an integer of at least 1.`);
   }
+  if (examples !== undefined && (!Number.isInteger(examples) || examples < 1)) {
+    throw new ArgumentError(
+      `kroneckerCurvature: ${examples} examples. Give an integer of at least 1, or nothing for the whole batch.`,
+    );
+  }
   const { flavour = "auto", mask } = options;
-  return { flavour, fisher, draws, mask, reduceNormalization, maxDenseRows, forwardOnly: fisher === "forward" };
+  return {
+    flavour,
+    fisher,
+    draws,
+    measured: examples,
+    mask,
+    reduceNormalization,
+    maxDenseRows,
+    forwardOnly: fisher === "forward",
+  };
 }
 
-function reportOf(blocks: readonly Block[], fisher: FisherKind): string {
-  return [`fisher ${fisher}`, ...blocks.map(describeBlock)].join("\n");
+function reportOf(
+  blocks: readonly Block[],
+  { fisher, measured }: Pick<CollectOptions<never>, "fisher" | "measured">,
+): string {
+  const part = measured === undefined ? "" : ` of the first ${measured} examples of a batch`;
+  return [`fisher ${fisher}${part}`, ...blocks.map(describeBlock)].join("\n");
 }
 
 function describeBlock(block: Block): string {
