@@ -52,6 +52,19 @@ describe("a step with curvature", () => {
     expect(actual).toBeCloseTo(expected as number, 6);
   });
 
+  it("measures the first examples alone where an optimizer asks for so many", () => {
+    const few = { images: batch.images.slice([0], [2]), labels: batch.labels.slice([0], [2]) };
+    const of = (factorExamples: number, own: typeof batch) => {
+      const optimizer = kfac({ fisher: "empirical", factorExamples });
+      const measuring = problemCurvature({ problem, dataset, optimizer, l2 });
+      return measuring?.at({ params, model: {}, batch: own, key: key(4) });
+    };
+    const [part, alone] = [of(2, batch), of(0, few)];
+    const expected = numbers(alone?.curvature.factors);
+    expect(distance(numbers(part?.curvature.factors), expected)).toBeLessThan(1e-12 * Math.hypot(...expected));
+    expect(numbers([part?.loss, part?.gradients])).toEqual(numbers([step?.loss, step?.gradients]));
+  });
+
   it("is refused before anything runs where a problem cannot give it", () => {
     const ask = (own: TestProblem) => () => problemCurvature({ problem: own, dataset, optimizer: kfac(), l2: 0 });
     expect(ask({ ...problem, predictor: undefined })).toThrow(/loss sees more than outputs and targets/);

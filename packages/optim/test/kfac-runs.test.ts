@@ -35,7 +35,14 @@ const allFinite = async (tree: unknown): Promise<boolean> => (await numbers(tree
 
 describe("runs on the device", () => {
   const adaptive = () =>
-    kfac({ adaptiveSteps: true, adaptiveDamping: true, rest: "adamw", inverseInterval: 5, stagger: 2 });
+    kfac({
+      adaptiveSteps: true,
+      adaptiveDamping: true,
+      rest: "adamw",
+      inverseInterval: 5,
+      stagger: 2,
+      factorExamples: 12,
+    });
 
   it("go on bit by bit from a checkpoint, with all that adapts", { timeout: 120_000 }, async () => {
     const optimizer = adaptive();

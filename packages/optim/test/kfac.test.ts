@@ -1,5 +1,6 @@
 import { type CurvatureProblem, crossEntropy, kroneckerCurvature, squaredError } from "@thalweg/curvature";
 import {
+  concat,
   key,
   normal,
   placeholder,
@@ -88,8 +89,12 @@ const manners: Readonly<Record<string, () => GradientTransformation>> = {
   "K-FAC, reduced, with the root of the inverse": () => kfacReduce({ learningRate: 0.1, power: "inverseRoot" }),
   "K-FAC with AdamW beside it": () => kfac({ learningRate: 0.1, rest: "adamw", graft: "adam", weightDecay: 0.01 }),
   "K-FAC that adapts": () => kfac({ adaptiveSteps: true, adaptiveDamping: true, blockDamping: "curvature" }),
+  "K-FAC, measured on a quarter of the batch": () => kfac({ learningRate: 0.1, factorExamples: 6 }),
   EKFAC: () => ekfac({ learningRate: 0.1, factorInterval: 2, inverseInterval: 4 }),
   INGD: () => singd({ learningRate: 0.1, damping: 0.01, interval: 2 }),
+  "EKFAC, measured on a quarter of the batch": () => ekfac({ learningRate: 0.1, factorExamples: 6 }),
+  "INGD, measured on a quarter of the batch": () =>
+    singd({ learningRate: 0.1, damping: 0.01, interval: 2, factorExamples: 6 }),
   "SINGD, hierarchical and normalized": () =>
     singd({ learningRate: 0.1, structure: "hierarchical", blockSize: 4, interval: 2, normalized: true }),
 };
@@ -98,6 +103,18 @@ it.each(Object.keys(manners))("%s lowers the loss", (name) => {
   const { losses, staysFinite } = simulated((manners[name] as () => GradientTransformation)(), 12);
   expect(losses.at(-1)).toBeLessThan(0.9 * (losses[0] as number));
   expect(staysFinite).toBe(true);
+});
+
+it("steps with factors of a quarter of the batch are those of a batch of that quarter, if its gradient is the same", () => {
+  // The same examples four times: the gradient of the batch is that of the first quarter.
+  const repeated = (x: Tensor): Tensor => concat([x, x, x, x]);
+  const few = { inputs: inputs.slice([0, 0], [6, 6]), targets: targets.slice([0], [6]) };
+  const many = { inputs: repeated(few.inputs), targets: repeated(few.targets) };
+  const measuring = simulated(kfac({ learningRate: 0.1, factorExamples: 6 }), 5, many);
+  const alone = simulated(kfac({ learningRate: 0.1 }), 5, few);
+  for (const [name, values] of Object.entries(alone.paramsAt(5))) {
+    expect(lengthOf(difference(measuring.paramsAt(5)[name], values)), name).toBeLessThan(1e-9 * lengthOf(values));
+  }
 });
 
 describe("the rare work", () => {
@@ -380,6 +397,10 @@ describe("what can go wrong", () => {
     expect(() => chain(optimizer, singd())).toThrow(/want a curvature each/);
     expect(() => singd().init(start(), { blocks: [] })).toThrow(/no parameter of the model is a layer/);
     expect(lookahead(optimizer).rule.curvature).toEqual({ flavour: "expand", fisher: "mc", draws: 1 });
+    expect(() => kfac({ factorExamples: -1 })).toThrow(/factorExamples/);
+    for (const measuring of [kfac({ factorExamples: 8 }), singd({ factorExamples: 8 })]) {
+      expect(measuring.rule.curvature).toEqual({ flavour: "expand", fisher: "mc", draws: 1, examples: 8 });
+    }
   });
 });
 

@@ -16,6 +16,7 @@ import type { Schedule } from "../schedules/schedule";
 import { mapTensors, type TensorTree, treeDot, treeZeros } from "../tensors";
 import {
   type Curvature,
+  type CurvatureRequest,
   contextAt,
   type Extra,
   type GradientTransformation,
@@ -62,6 +63,7 @@ interface KroneckerDescentOptions {
   readonly flavour: Flavour | "auto";
   readonly fisher: FisherKind;
   readonly draws: number;
+  readonly factorExamples: number;
   readonly factorInterval: number;
   readonly inverseInterval: number;
   readonly stagger: number;
@@ -155,7 +157,7 @@ function kroneckerDescent(owner: string, options: KroneckerDescentOptions): Grad
   return transformation<KfacBuffers>({
     name: owner,
     needs: ["kronecker", ...(adaptiveDamping || rejectSteps ? (["loss", "valueAndGrad"] as const) : [])],
-    curvature: { flavour: options.flavour, fisher: options.fisher, draws: options.draws },
+    curvature: curvatureRequest(options),
     constants: [
       ...(adaptiveSteps ? [] : [constant(owner, "learningRate", options.learningRate, nonNegative)]),
       ...(adaptiveDamping ? [] : [constant(owner, "damping", damping, positive)]),
@@ -430,7 +432,21 @@ export const measurement = {
       "the vectors that are sent back: targets that the model draws, the columns of a root of the Hessian, …",
   },
   draws: { type: "integer", default: 1, min: 1, description: "random vectors per example" },
+  factorExamples: steps(0, 0, "examples of a batch, its first ones, that the factors are measured on; 0 is all"),
 } as const;
+
+/** What {@link measurement} asks of `kroneckerCurvature`. */
+export const curvatureRequest = ({
+  flavour,
+  fisher,
+  draws,
+  factorExamples,
+}: Pick<KroneckerDescentOptions, "flavour" | "fisher" | "draws" | "factorExamples">): CurvatureRequest => ({
+  flavour,
+  fisher,
+  draws,
+  ...(factorExamples !== 0 && { examples: factorExamples }),
+});
 
 const flavourSpec = <const D extends Flavour | "auto">(value: D) =>
   ({

@@ -8,7 +8,7 @@ import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type Curvature, type GradientTransformation, transformation } from "../transform";
 import { decaysOf } from "../transforms/decay";
 import { type MatrixStructure, matrixStructure, singdStructures } from "../transforms/matrix-structure";
-import { dampingSpec, measurement, requireBlocks } from "./kfac";
+import { curvatureRequest, dampingSpec, measurement, requireBlocks } from "./kfac";
 import { learningRate, momentumSpace, off, retained, steps, weightDecay } from "./specs";
 
 /** K and C with A⁻¹ ≈ K Kᵀ and B⁻¹ ≈ C Cᵀ, and their momenta, as the structure keeps them. (A type, so that it counts as a tree.) */
@@ -76,7 +76,7 @@ function structuredDescent(options: ValuesOf<typeof hyperparameters>): GradientT
   return transformation<SingdBuffers>({
     name: owner,
     needs: ["kronecker"],
-    curvature: { flavour: options.flavour, fisher: options.fisher, draws: options.draws },
+    curvature: curvatureRequest(options),
     constants: [
       constant(owner, "learningRate", options.learningRate, nonNegative),
       constant(owner, "damping", options.damping, positive),
