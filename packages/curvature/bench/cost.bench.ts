@@ -171,8 +171,8 @@ function quantitiesOf(model: nn.Layer, params: object, examples: Examples) {
     "K-FAC reduce (1 draw)": factors({ flavour: "reduce", fisher: "mc" }),
     "K-FAC expand (empirical)": factors({ flavour: "expand", fisher: "empirical" }),
     "K-FAC expand (1 draw)": factors({ flavour: "expand", fisher: "mc" }),
-    "K-FAC reduce (1 draw, a quarter)": factors({ flavour: "reduce", fisher: "mc", examples: batch / 4 }),
-    "K-FAC expand (1 draw, a quarter)": factors({ flavour: "expand", fisher: "mc", examples: batch / 4 }),
+    "K-FAC reduce (1 draw, a quarter)": factors({ flavour: "reduce", fisher: "mc", examples: Math.ceil(batch / 4) }),
+    "K-FAC expand (1 draw, a quarter)": factors({ flavour: "expand", fisher: "mc", examples: Math.ceil(batch / 4) }),
   };
 }
 
