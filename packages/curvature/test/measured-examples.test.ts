@@ -1,6 +1,5 @@
 import { valueAndGrad } from "@thalweg/autograd";
-import { compile, conv, evaluate, init, key, normal, type Tensor, tensor, treeLeaves, treeMap } from "@thalweg/tensor";
-import { evaluateReference } from "@thalweg/tensor/testing";
+import { compile, conv, init, key, type Tensor, tensor, treeMap } from "@thalweg/tensor";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   type Batch,
@@ -18,14 +17,13 @@ import {
   problemLoss,
   squaredError,
 } from "../src/index";
+import { deviceNumbers, distance, norm, numbers, type Params, random } from "./numbers";
 
-type Params = Readonly<Record<string, Tensor>>;
 /** Words of texts, and how many of them are real. (A type, so that it counts as a tree.) */
 type Texts = { readonly words: Tensor; readonly length: Tensor };
 
 beforeAll(async () => void (await init()));
 
-const random = (seed: number, shape: readonly number[]): Tensor => normal(key(seed), shape);
 const at = (p: Params, name: string): Tensor => p[name] as Tensor;
 const integers = (shape: readonly number[], below: number): Tensor => {
   const count = shape.reduce((product, extent) => product * extent, 1);
@@ -107,34 +105,21 @@ const measured = (evaluation: Evaluation<Params>, bases: Inverses) => [
 ];
 
 /** What is measured on the first examples of a batch, and on a batch of nothing else. */
-function partAndAlone<X>({ problem, params, batch, drawn, mask }: Case<X>, given: KroneckerOptions<X>, random?: Draws) {
+function partAndAlone<X>({ problem, params, batch, drawn, mask }: Case<X>, given: KroneckerOptions<X>, draw?: Draws) {
   const options = { draws, ...(mask && { mask }), ...given };
   const less = firstOnes(batch);
-  const [ofAll, ofLess] = random
-    ? [random, random]
-    : [{ targets: drawn }, { targets: drawn.slice([0, 0], [draws, few]) }];
+  const [ofAll, ofLess] = draw ? [draw, draw] : [{ targets: drawn }, { targets: drawn.slice([0, 0], [draws, few]) }];
   const part = kroneckerCurvature(problem, params, batch, { ...options, examples: few }).evaluate(params, batch, ofAll);
   const alone = kroneckerCurvature(problem, params, less, options).evaluate(params, less, ofLess);
   const bases = invertFactors(alone.blocks, alone.factors, tensor([0.1]).reshape([]), "exactKronecker");
   return [measured(part, bases), measured(alone, bases)] as const;
 }
 
-const numbers = (tree: unknown): number[][] =>
-  evaluateReference(treeLeaves<Tensor>(tree)).map(({ values }) => Array.from(values));
-
-async function onDevice(tree: unknown): Promise<number[][]> {
-  const leaves = treeLeaves<Tensor>(tree);
-  await evaluate(leaves);
-  return Promise.all(leaves.map(async (leaf) => Array.from(await leaf.data())));
-}
-
 function expectClose(actual: readonly number[][], expected: readonly number[][], tolerance: number): void {
   expect(actual).toHaveLength(expected.length);
   actual.forEach((own, index) => {
     const other = expected[index] as number[];
-    expect(own).toHaveLength(other.length);
-    const distance = Math.hypot(...own.map((value, place) => value - (other[place] as number)));
-    expect(distance).toBeLessThanOrEqual(tolerance * Math.hypot(...other));
+    expect(distance(own, other)).toBeLessThanOrEqual(tolerance * norm(other));
   });
 }
 
@@ -168,7 +153,7 @@ describe.each(Object.keys(cases))("the first examples of a batch, %s", (name) =>
       const [[factors, , , block], [expectedFactors, , , expectedBlock]] = partAndAlone(make(), { fisher, flavour });
       const expected = numbers([expectedFactors, expectedBlock]);
       // Sums of at most a hundred products, whose order may differ.
-      expectClose(await onDevice([factors, block]), expected, 1e-5);
+      expectClose(await deviceNumbers([factors, block]), expected, 1e-5);
     }
   });
 
