@@ -9,7 +9,7 @@ import {
   quantities,
   type Refresh,
 } from "../src/index";
-import { curvature, inputs, type Setting, type State, stepOf } from "./kfac-setting";
+import { curvature, type Setting, type State, stepOf, usualBatch } from "./kfac-setting";
 import { numbers } from "./training";
 
 beforeAll(async () => void (await init()));
@@ -106,7 +106,7 @@ describe("runs on the device", () => {
     const { program, begin } = training(optimizer);
     const state = begin();
     const count = async (refresh: Refresh): Promise<number> => {
-      await program.prepare(state, inputs, refresh);
+      await program.prepare(state, usualBatch().inputs, refresh);
       return program.statistics().dispatches;
     };
     const plain = await count(false);
@@ -128,7 +128,7 @@ describe("runs on the device", () => {
       const optimizer = rule === "eigenvalueCorrected" ? ekfac(shared) : kfac({ ...shared, rule });
       const { run, begin } = training(optimizer);
       // One input, over and over: A has rank one.
-      const [state] = run(begin(), 0, 100, inputs.slice([0, 0], [1, 6]).expand([24, 6]).add(0));
+      const [state] = run(begin(), 0, 100, usualBatch().inputs.slice([0, 0], [1, 6]).expand([24, 6]).add(0));
       expect(await allFinite(state)).toBe(true);
     },
   );

@@ -33,9 +33,12 @@ export const start = (): Params => ({
   w2: normal(key(2), [8, 3]).mul(0.4),
   b2: tensor(new Float32Array(3)),
 });
-export const inputs = normal(key(3), [24, 6]);
-export const targets = tensor(Int32Array.from({ length: 24 }, (_, index) => (index * 7) % 3));
-export const curvature = kroneckerCurvature(perceptron, start(), { inputs, targets }, { fisher: "type2" });
+/** Made anew for each use: tensors that the device has evaluated are none for the float64 reference. */
+export const usualBatch = () => ({
+  inputs: normal(key(3), [24, 6]),
+  targets: tensor(Int32Array.from({ length: 24 }, (_, index) => (index * 7) % 3)),
+});
+export const curvature = kroneckerCurvature(perceptron, start(), usualBatch(), { fisher: "type2" });
 
 export type State = { readonly params: Params; readonly own: OptimizerState };
 
@@ -48,16 +51,17 @@ export interface Setting {
 
 /** One step on one batch, as a loop would write it. */
 export function stepOf(optimizer: GradientTransformation, setting: Setting) {
-  const { problem = perceptron, params = start(), inputs: examples = inputs, targets: wanted = targets } = setting;
+  const usual = usualBatch();
+  const { problem = perceptron, params = start(), inputs: examples = usual.inputs, targets = usual.targets } = setting;
   const request = { ...optimizer.rule.curvature, fisher: "type2" } as const;
-  const own = kroneckerCurvature(problem, params, { inputs: examples, targets: wanted }, request);
+  const own = kroneckerCurvature(problem, params, { inputs: examples, targets }, request);
   const step = (state: State, x: Tensor, refresh: Refresh) => {
-    const batch = { inputs: x, targets: wanted };
-    const evaluation = own.evaluate(state.params, batch);
+    const given = { inputs: x, targets };
+    const evaluation = own.evaluate(state.params, given);
     const [updates, next] = optimizer.update(evaluation.gradients, state.own, state.params, {
       loss: evaluation.loss,
       valueAndGrad(point) {
-        const other = own.evaluate(point as Params, batch);
+        const other = own.evaluate(point as Params, given);
         return [other.loss, other.gradients as TensorTree];
       },
       kronecker: evaluation,

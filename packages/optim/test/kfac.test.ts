@@ -27,7 +27,7 @@ import {
   schedule,
   singd,
 } from "../src/index";
-import { at, curvature, inputs, type Params, type Setting, type State, start, stepOf, targets } from "./kfac-setting";
+import { at, curvature, type Params, type Setting, type State, start, stepOf, usualBatch } from "./kfac-setting";
 
 /** Training in float64, where the steps decide what is due. @param broken steps whose batch is not a number. */
 function simulated(
@@ -108,6 +108,7 @@ it.each(Object.keys(manners))("%s lowers the loss", (name) => {
 it("steps with factors of a quarter of the batch are those of a batch of that quarter, if its gradient is the same", () => {
   // The same examples four times: the gradient of the batch is that of the first quarter.
   const repeated = (x: Tensor): Tensor => concat([x, x, x, x]);
+  const { inputs, targets } = usualBatch();
   const few = { inputs: inputs.slice([0, 0], [6, 6]), targets: targets.slice([0], [6]) };
   const many = { inputs: repeated(few.inputs), targets: repeated(few.targets) };
   const measuring = simulated(kfac({ learningRate: 0.1, factorExamples: 6 }), 5, many);
@@ -184,7 +185,7 @@ describe("damping", () => {
     const [before, after] = [paramsAt(0).w as number[], paramsAt(1).w as number[]];
     const w = placeholder([6, 2], "f32");
     const { model } = linear.problem as CurvatureProblem<Params>;
-    const wanted = { inputs, targets: linear.targets as Tensor };
+    const wanted = { inputs: usualBatch().inputs, targets: linear.targets as Tensor };
     const { gradients } = kroneckerCurvature({ model, loss: squaredError }, { w }, wanted).evaluate({ w }, wanted);
     const values = Float64Array.from(after);
     const [g] = evaluateReference([gradients.w as Tensor], new Map([[w, { shape: [6, 2], dtype: "f32", values }]]));
@@ -259,7 +260,7 @@ describe("steps that are rejected", () => {
 });
 
 const gradientAtStart = Object.fromEntries(
-  Object.entries(curvature.evaluate(start(), { inputs, targets }).gradients).map(([name, own]) => [
+  Object.entries(curvature.evaluate(start(), usualBatch()).gradients).map(([name, own]) => [
     name,
     Array.from(evaluateReference([own])[0]?.values ?? []),
   ]),
@@ -338,7 +339,7 @@ describe("what can go wrong", () => {
   });
 
   it("a batch of one trains", () => {
-    const single = { inputs: inputs.slice([0, 0], [1, 6]), targets: tensor(Int32Array.of(2)) };
+    const single = { inputs: usualBatch().inputs.slice([0, 0], [1, 6]), targets: tensor(Int32Array.of(2)) };
     const { losses, staysFinite } = simulated(kfac({ learningRate: 0.1 }), 10, single);
     expect(losses.at(-1)).toBeLessThan(losses[0] as number);
     expect(staysFinite).toBe(true);
@@ -360,7 +361,12 @@ describe("what can go wrong", () => {
         return mixed.mean({ axis: 1 }).dot(at(p, "head"));
       },
     };
-    const setting = { problem, params, inputs: normal(key(26), [6, 5, 4]), targets: targets.slice([0], [6]) };
+    const setting = {
+      problem,
+      params,
+      inputs: normal(key(26), [6, 5, 4]),
+      targets: usualBatch().targets.slice([0], [6]),
+    };
     const { losses, staysFinite, known, paramsAt } = simulated(
       kfacReduce({ learningRate: 0.1, damping: 0.1 }),
       10,
@@ -422,6 +428,7 @@ describe("SINGD", () => {
         params: { w: normal(key(5), [6, 2]) },
         targets: normal(key(6), [24, 2]),
       });
+      const { inputs } = usualBatch();
       const covariance = inputs
         .transpose()
         .matmul(inputs)
