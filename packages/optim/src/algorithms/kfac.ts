@@ -53,7 +53,7 @@ import { adaptedDamping, modelSteps } from "../transforms/quadratic-model";
 import { judged, type RejectionState, startRejection } from "../transforms/step-rejection";
 import { masked } from "../wrappers/masked";
 import { adamw } from "./adam";
-import { amount, epsilon, learningRate, momentumSpace, off, retained, steps, weightDecay } from "./specs";
+import { amount, epsilon, learningRate, off, steps, weightDecay } from "./specs";
 
 interface KroneckerDescentOptions {
   readonly learningRate: number | Schedule;
@@ -459,7 +459,7 @@ const flavourSpec = <const D extends Flavour | "auto">(value: D) =>
 const shared = {
   learningRate: { ...learningRate(0.05), description: "step size; not used with adaptiveSteps" },
   damping: dampingSpec(0.01),
-  momentum: retained(0.9, "retained fraction of heavy ball; not used with adaptiveSteps", momentumSpace),
+  momentum: share(0.9, "retained fraction of heavy ball; not used with adaptiveSteps"),
   nesterov: off("look ahead along the velocity"),
   ...measurement,
   factorInterval: steps(1, 1, "steps between two measurements of the factors"),
