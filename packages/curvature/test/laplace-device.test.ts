@@ -158,6 +158,21 @@ describe("what can go wrong", { timeout: 200_000 }, () => {
     );
   });
 
+  it("a class that is ruled out by an infinite logit is none of them", async () => {
+    const masked: CurvatureProblem<Params> = {
+      loss: crossEntropy,
+      model(p, x) {
+        const logits = x.matmul((p.W as Tensor).transpose());
+        return tensor([true, true, false]).expand(logits.shape).where(logits, Number.NEGATIVE_INFINITY);
+      },
+    };
+    const batch = { inputs: data.inputs, targets: tensor(Int32Array.from([0, 1, 1, 0, 1])) };
+    const posterior = laplace(masked, { W: params.W as Tensor }, batch);
+    await posterior.realize();
+    const [[row]] = (await deviceNumbers([posterior.variances({ logPriorPrecision: scalar(1) }).W])) as [number[]];
+    expect(row).toBeGreaterThan(0);
+  });
+
   it("a curvature that f32 cannot resolve comes with a warning", async () => {
     const linear: CurvatureProblem<Params> = { ...regression, model: (p, x) => x.matmul((p.W as Tensor).transpose()) };
     const large = { inputs: data.inputs.mul(1e4), targets: random(74, [5, 3]) };
