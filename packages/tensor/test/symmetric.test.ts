@@ -48,6 +48,25 @@ it("agree with the reference and are bitwise symmetric, whatever the sizes", { t
   );
 });
 
+it.each([37, 41, 63])("of %d columns of longer rows, loaded four at a time beyond the last one", async (n) => {
+  const [depth, stored] = [13, Math.ceil(n / 4) * 4];
+  const part = (x: Tensor): Tensor => x.slice([0, 0, 0], [2, depth, n]);
+  const x = random([2, depth, stored]);
+  const y = random([2, depth, n]);
+  const product = (a: Tensor, b: Tensor): Tensor => a.dot(b, { batch: [[0], [0]], contract: [[1], [1]] });
+  const both = (a: Tensor, b: Tensor) => [gram(part(a)), product(b, part(a))] as const;
+  const expected = evaluateReference([...both(x, y)]);
+  const program = compile(both);
+  const actual = program(x, y);
+  const { kernels } = program.statistics();
+  expect(kernels.some(({ code }) => code.includes("array<vec4<f32>>"))).toBe(true);
+  for (const [index, own] of actual.entries()) {
+    const values = await own.data();
+    expectClose(values, expected[index]?.values as Float64Array, tolerance({ terms: depth + 2, scale: depth }));
+    if (index === 0) expectSymmetric(values, 2, n);
+  }
+});
+
 it.each([40, 41])("of %d columns replace a running mean that is not symmetric, in place", async (n) => {
   const update = (mean: Tensor, x: Tensor) => mean.mul(0.9).add(gram(x).mul(0.1));
   const [x, before] = [random([1, 21, n]), random([1, n, n])];

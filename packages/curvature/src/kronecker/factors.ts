@@ -186,12 +186,18 @@ function expandA(block: KroneckerBlock, uses: readonly BatchedUse[], counts: Ten
 const isShort = ({ layout, positions }: KroneckerBlock, uses: readonly BatchedUse[], examples: number): boolean =>
   examples * positions <= layout.ins && uses.every(({ input }) => input.features.length === 1);
 
-/** Inputs with a last one that is 1 wherever a position is real. */
+/**
+ * Inputs with a last one that is 1 wherever a position is real. They are stored in rows of a multiple of four, of which kernels
+ * load four neighbours at once.
+ */
 function withOnes(use: BatchedUse): Tensor {
   const inputs = masked(use);
   const axis = use.input.features[0] as number;
-  const shape = inputs.shape.map((extent, own) => (own === axis ? 1 : extent));
-  return concat([inputs, use.mask === undefined ? full(shape, 1) : use.mask.expand(shape)], { axis });
+  const alike = (count: number): number[] => inputs.shape.map((extent, own) => (own === axis ? count : extent));
+  const extent = (inputs.shape[axis] as number) + 1;
+  const ones = use.mask === undefined ? full(alike(1), 1) : use.mask.expand(alike(1));
+  const rest = full(alike((4 - (extent % 4)) % 4), 0);
+  return concat([inputs, ones, rest], { axis }).slice([], alike(extent));
 }
 
 /** The matrix with the factor of an input that is always 1 as its last row and column. */

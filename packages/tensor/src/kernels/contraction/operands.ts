@@ -349,12 +349,12 @@ export function drawPair(
   code: string,
 ): void {
   const [own, other] = [emitter.index(row).code, emitter.index(column).code];
-  const draw = (condition: string, above: Index, beside: Index): void =>
-    emitter.block(`if (${condition}) {`, () =>
-      drawElement(emitter, cluster, contraction, { batch, row: above, column: beside }, { code, width: 1 }),
-    );
-  draw(`${own} <= ${other}`, row, column);
-  draw(`${own} < ${other}`, column, row);
+  const draw = (above: Index, beside: Index): void =>
+    drawElement(emitter, cluster, contraction, { batch, row: above, column: beside }, { code, width: 1 });
+  emitter.block(`if (${own} <= ${other}) {`, () => {
+    draw(row, column);
+    emitter.block(`if (${own} < ${other}) {`, () => draw(column, row));
+  });
 }
 
 /** Draws `body` where a position is inside, under a condition unless it always is. */

@@ -147,13 +147,15 @@ function chooseLoads(base: Plan, tensors: KernelTensors, unroll: 1 | 4): Plan {
   return (scored.findLast(({ score }) => score === best) as (typeof scored)[0]).plan;
 }
 
-/** Do loads of an operand, four at a time along the given coordinate, lie together in memory? */
+/**
+ * Do loads of an operand, four at a time along the given coordinate, lie together in memory? Columns need not be a multiple
+ * of four: behind the last one there are others, or the end of the buffer, whose products are not stored.
+ */
 function loadsVectors(plan: Plan, side: Side, how: LoadAlong, tensors: KernelTensors): boolean {
   if (how === "contracted" && plan.unroll !== 4) return false;
   if (how === "free" && side === "a" && plan.lanes > 0) return false;
   if (how === "free" && side === "a" && (plan.rowsPerTile % 4 !== 0 || plan.contraction.rows % plan.rowsPerTile !== 0))
     return false;
-  if (how === "free" && side === "b" && plan.isRagged) return false;
   const emitter = makeEmitter(tensors, bindingSlots(tensors), () => false);
   const batch = variableIndex("batch", 0, plan.contraction.batch - 1);
   const contracted = plan.contraction.contracted.map((extent, index) => {
@@ -393,12 +395,14 @@ function drawMirrored(emitter: Emitter, cluster: Cluster, plan: Plan, { batch }:
   drawSumsArray(emitter, plan);
   emitter.loop("row", rowsPerTile, (row) => {
     within(emitter, addIndex(scaleIndex(rowTile, rowsPerTile), row), rows, (above) => {
-      emitter.loop("column", columnsPerTile, (lane) => {
-        within(emitter, addIndex(scaleIndex(columnTile, columnsPerTile), lane), columns, (beside) => {
-          const sum = `sums[${emitter.index(row).code}][${emitter.index(lane).code}]`;
-          drawPair(emitter, cluster, contraction, { batch, row: above, column: beside }, sum);
-        });
-      });
+      const sums = emitter.fresh("row_sums");
+      emitter.line(`let ${sums} = sums[${emitter.index(row).code}];`);
+      // Not as a loop: on CPUs the loop, and an element of the array for each result, cost more than storing it.
+      for (let lane = 0; lane < columnsPerTile; lane++) {
+        within(emitter, offsetIndex(scaleIndex(columnTile, columnsPerTile), lane), columns, (beside) =>
+          drawPair(emitter, cluster, contraction, { batch, row: above, column: beside }, `${sums}[${lane}]`),
+        );
+      }
     });
   });
 }
