@@ -1,4 +1,4 @@
-// K-FAC against a tuned AdamW: steps and time to a target, with equal tuning budgets. Writes docs/curvature/training.md.
+// K-FAC against a tuned AdamW: steps and time to a target, with as many draws in the search of each. Writes docs/curvature/training.md.
 //
 //   node --import ./scripts/run-sources.mjs packages/bench/bench/kfac.bench.ts [digits|fmnist_small|…] [--minutes 9]
 //       [--methods adamw,kfac,kfacReduce] [--draws 40] [--out results/kfac]
