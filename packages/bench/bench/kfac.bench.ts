@@ -97,8 +97,8 @@ const settings: Readonly<Record<string, Setting>> = {
   },
   fmnist_small: {
     workload: small,
-    methods: "adamw:40,adamw,kfac,kfacReduce",
-    draws: 20,
+    methods: "adamw,kfac,kfacReduce",
+    draws: 16,
     target: 0.83,
     steps: 500,
     interval: 25,
