@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { placeholder, type Tensor } from "../tensor";
-import { alignment, alignUp, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
+import { alignment, alignUp, type MemoryPlan, peakBytes, planMemory, type Step, tensorBytes } from "./plan-memory";
 
 /** A tensor of so many whole units of alignment. */
 const block = (units: number): Tensor => placeholder([(units * alignment) / 4], "f32");
@@ -60,6 +60,25 @@ describe("planMemory", () => {
         const all = [...everything(steps)].reduce((sum, node) => sum + alignUp(tensorBytes(node)), 0);
         expect(total(plan)).toBeGreaterThanOrEqual(plan.lowerBound);
         expect(total(plan)).toBeLessThanOrEqual(all);
+      }),
+    );
+  });
+
+  it("has as its lower bound the bytes that are alive at once, one step looked at after the other", () => {
+    fc.assert(
+      fc.property(programs, fc.nat(), (steps, drawn) => {
+        const temporaries = everything(steps);
+        const kept = new Set([...temporaries].filter((_, index) => (drawn >> (index % 30)) & 1));
+        const isAlive = (node: Tensor, at: number) => {
+          const touches = ({ reads, writes }: Step) => reads.includes(node) || writes.includes(node);
+          const last = kept.has(node) ? steps.length : steps.findLastIndex(touches);
+          return steps.findIndex(touches) <= at && at <= last;
+        };
+        const alive = steps.map((_, at) =>
+          [...temporaries].reduce((sum, node) => sum + (isAlive(node, at) ? alignUp(tensorBytes(node)) : 0), 0),
+        );
+        expect(peakBytes(steps, temporaries, kept, [], () => 0)).toBe(Math.max(...alive));
+        expect(planMemory(steps, temporaries, kept, noLimit).lowerBound).toBe(Math.max(...alive));
       }),
     );
   });

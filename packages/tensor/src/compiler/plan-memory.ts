@@ -68,16 +68,58 @@ export function planMemory(
   together: readonly (readonly Tensor[])[] = [],
 ): MemoryPlan {
   const lives = livesOf(steps, temporaries, kept, loops, levelOf);
+  const lowerBound = mostAlive(lives, steps.length);
   const conflicts = conflictsOf(steps, temporaries);
-  let best: Omit<MemoryPlan, "lowerBound"> | undefined;
-  for (const order of orders) {
-    const plan = placeInOrder([...lives].sort(order), conflicts, largestArena, together);
-    if (best === undefined || totalOf(plan) < totalOf(best)) best = plan;
-  }
-  return { ...(best as MemoryPlan), lowerBound: mostAlive(lives, steps.length) };
+  const place = (order: readonly Life[]) => placeInOrder(order, conflicts, largestArena, together);
+  const placements = orders.map((order) => place([...lives].sort(order)));
+  const { places, arenas } = improve(placements.reduce(smaller), place, lowerBound);
+  return { places, arenas, lowerBound };
 }
 
-const totalOf = ({ arenas }: Pick<MemoryPlan, "arenas">): number => arenas.reduce((sum, bytes) => sum + bytes, 0);
+/** Bytes that are alive at once at the worst moment; parameters as in {@link planMemory}. */
+export function peakBytes(
+  steps: readonly Step[],
+  temporaries: ReadonlySet<Tensor>,
+  kept: ReadonlySet<Tensor>,
+  loops: readonly LoopRange[],
+  levelOf: (node: Tensor) => number,
+): number {
+  return mostAlive(livesOf(steps, temporaries, kept, loops, levelOf), steps.length);
+}
+
+/** Bytes of all arenas. */
+const temporaryBytes = ({ arenas }: Pick<MemoryPlan, "arenas">): number =>
+  arenas.reduce((sum, bytes) => sum + bytes, 0);
+
+/** What a placement came from, and what came of it. */
+interface Placement extends Omit<MemoryPlan, "lowerBound"> {
+  readonly order: readonly Life[];
+}
+
+const smaller = (best: Placement, own: Placement): Placement =>
+  temporaryBytes(own) < temporaryBytes(best) ? own : best;
+
+/** Placements that are tried beyond the fixed orders. */
+const mostTries = 24;
+
+/** Whoever ends up at the top of an arena, and so decides how large it is, is placed first the next time. */
+function improve(start: Placement, place: (order: readonly Life[]) => Placement, lowerBound: number): Placement {
+  const moved = new Set<Life>();
+  let best = start;
+  let current = start;
+  while (moved.size < mostTries && temporaryBytes(best) > lowerBound) {
+    const { order, places, arenas } = current;
+    const top = order.find((life) => {
+      const { arena, offset } = places.get(life.node) as Place;
+      return offset + life.bytes === arenas[arena] && !moved.has(life);
+    });
+    if (top === undefined) break;
+    moved.add(top);
+    current = place([top, ...order.filter((life) => life !== top)]);
+    best = smaller(best, current);
+  }
+  return best;
+}
 
 /**
  * No order of placing is best for every program, and placing takes far less time than compiling one kernel: all are tried.
@@ -98,7 +140,7 @@ function placeInOrder(
   conflicts: ReadonlyMap<Tensor, ReadonlySet<Tensor>>,
   largestArena: number,
   together: readonly (readonly Tensor[])[],
-): Omit<MemoryPlan, "lowerBound"> {
+): Placement {
   // What must be together goes first, each list into an arena of its own; the rest finds gaps there, too.
   const listOf = new Map(together.flatMap((list) => list.map((node) => [node, list] as const)));
   const arenaOf = new Map<readonly Tensor[], number>();
@@ -124,10 +166,12 @@ function placeInOrder(
     if (list !== undefined) arenaOf.set(list, best.arena);
     const arena = arenas[best.arena] as (typeof arenas)[0];
     arena.bytes = Math.max(arena.bytes, best.offset + life.bytes);
-    arena.lives.push({ ...life, offset: best.offset });
+    const { offset } = best;
+    const above = arena.lives.findIndex((other) => other.offset > offset);
+    arena.lives.splice(above < 0 ? arena.lives.length : above, 0, { ...life, offset });
     places.set(life.node, { arena: best.arena, offset: best.offset });
   }
-  return { places, arenas: arenas.map(({ bytes }) => bytes) };
+  return { order: lives, places, arenas: arenas.map(({ bytes }) => bytes) };
 }
 
 function livesOf(
@@ -176,22 +220,22 @@ function conflictsOf(steps: readonly Step[], temporaries: ReadonlySet<Tensor>): 
 /**
  * The gap with the least to spare among those that nothing alive at the same time lies in; behind everything where none
  * is large enough.
+ *
+ * @param placed in the order of their offsets.
  */
 function tightestGap(
   life: Life,
   placed: readonly (Life & { offset: number })[],
   bytes: number,
 ): { readonly offset: number; readonly spare: number } {
-  const alive = placed
-    .filter((other) => other.from <= life.to && life.from <= other.to)
-    .sort((a, b) => a.offset - b.offset);
   let best: { offset: number; spare: number } | undefined;
   let offset = 0;
   const consider = (end: number): void => {
     const spare = end - offset - life.bytes;
     if (spare >= 0 && (best === undefined || spare < best.spare)) best = { offset, spare };
   };
-  for (const other of alive) {
+  for (const other of placed) {
+    if (other.from > life.to || life.from > other.to) continue;
     consider(other.offset);
     offset = Math.max(offset, other.offset + other.bytes);
   }
@@ -200,9 +244,15 @@ function tightestGap(
 }
 
 function mostAlive(lives: readonly Life[], steps: number): number {
+  const changes = new Array<number>(steps + 2).fill(0);
+  for (const { from, to, bytes } of lives) {
+    changes[from] = (changes[from] as number) + bytes;
+    changes[to + 1] = (changes[to + 1] as number) - bytes;
+  }
+  let alive = 0;
   let most = 0;
-  for (let step = 0; step < steps; step++) {
-    const alive = lives.reduce((sum, { from, to, bytes }) => (from <= step && step <= to ? sum + bytes : sum), 0);
+  for (const change of changes.slice(0, steps)) {
+    alive += change;
     most = Math.max(most, alive);
   }
   return most;

@@ -11,7 +11,8 @@ import { type FlatGraph, flatten, type MemoryOf } from "./flatten";
 import { type Cluster, canReplace, type Fusion, fuse } from "./fuse";
 import { type PlannedGraph, type PreparedGraph, prepareLoops, startedIn } from "./loops";
 import { parallelize } from "./parallelize";
-import { alignUp, type LoopRange, type MemoryPlan, planMemory, type Step, tensorBytes } from "./plan-memory";
+import { alignUp, type LoopRange, type MemoryPlan, peakBytes, planMemory, type Step, tensorBytes } from "./plan-memory";
+import { cheapestFirst, freeingFirst, reorder } from "./reorder";
 import { chooseSegments, fillTable, type Neighbours, neighbourLists, placeNeighbours } from "./segments";
 import { simplify } from "./simplify";
 import type { CompileTarget } from "./target";
@@ -112,11 +113,18 @@ function finish(
   const kept = isReusing ? new Set(final.filter((node) => temporaries.has(node))) : temporaries;
   const used = new Set([...steps.flatMap(({ reads, writes }) => [...reads, ...writes]), ...final]);
   const bound = together.lists.filter((list) => !list.every(isLeaf));
-  const memory = planMemory(steps, temporaries, kept, target.maxBufferBytes, loops, levelOf, bound);
+  const given = steps.map((_, index) => index);
+  const rules = isReordering(target) ? [freeingFirst, cheapestFirst] : [];
+  const orders = [given, ...rules.map((rule) => reorder(steps, rule, temporaries, kept, loops))].map((order) => {
+    const ordered = order.map((index) => steps[index] as Step);
+    return { order, ordered, peak: peakBytes(ordered, temporaries, kept, loops, levelOf) };
+  });
+  const { order, ordered } = orders.reduce((best, own) => (own.peak < best.peak ? own : best));
+  const memory = planMemory(ordered, temporaries, kept, target.maxBufferBytes, loops, levelOf, bound);
   const neighbours = together.lists.filter((list) => list.every(isLeaf)).map(placeNeighbours);
   for (const segment of segments) fillTable(segment, memoryOf, memory, neighbours);
   return {
-    kernels,
+    kernels: order.map((index) => kernels[index] as Kernel),
     lowered,
     loops,
     leaves: [...used].filter(isLeaf),
@@ -130,6 +138,8 @@ function finish(
     memoryOf,
   };
 }
+
+const isReordering = (target: CompileTarget): boolean => !target.without?.includes("reorder");
 
 function prepare(outputs: readonly Tensor[], target: CompileTarget): Tensor[] {
   return parallelize(simplify(outputs, target), target);
@@ -146,7 +156,8 @@ function planGraph(
 ): PlannedGraph {
   checkTarget(outputs, target);
   const fusion = fuse([...new Set([...outputs, ...stored].filter((node) => !loweringOf(node, "leaf")))], target);
-  const { order, inPlace } = schedule(fusion, outputs, replacedBy(replaces, target));
+  const { order: found, inPlace } = schedule(fusion, outputs, replacedBy(replaces, target));
+  const order = isReordering(target) ? reordered(found, new Set([...outputs, ...stored]), inPlace) : found;
   return { order: order.filter(({ size, loop }) => size > 0 || loop !== undefined), inPlace, fusion };
 }
 
@@ -237,6 +248,19 @@ function schedule(
   };
   for (const cluster of clusters) visit(cluster);
   return { order, inPlace };
+}
+
+/** The clusters in an order that needs less memory. Their kernels are put in order once more when they share dispatches. */
+function reordered(
+  clusters: readonly Cluster[],
+  kept: ReadonlySet<Tensor>,
+  inPlace: ReadonlyMap<Tensor, Tensor>,
+): Cluster[] {
+  const steps = clusters.map(
+    ({ reads, stored }): Step => ({ reads, writes: [...stored, ...stored.flatMap((node) => inPlace.get(node) ?? [])] }),
+  );
+  const temporaries = new Set(clusters.flatMap(({ stored }) => stored).filter((node) => !inPlace.has(node)));
+  return reorder(steps, freeingFirst, temporaries, kept).map((index) => clusters[index] as Cluster);
 }
 
 /**

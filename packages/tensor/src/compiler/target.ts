@@ -12,6 +12,8 @@ export type Pass =
   | "parallelize"
   /** Computing where it is read, and several results in one kernel. */
   | "fuse"
+  /** An order of kernels that needs less memory. */
+  | "reorder"
   /** State replaced in place. */
   | "inPlace"
   /** Small kernels in one dispatch. */
