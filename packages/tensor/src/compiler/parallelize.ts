@@ -5,6 +5,7 @@
  * ordinary nodes, so the order of the terms is fixed, and results repeat bit for bit. Reductions are in
  * split-reduction.ts.
  */
+import { describeParams, ExpressionLines } from "../graph/signature";
 import { topologicalOrder } from "../graph/visit";
 import { contractionOf, isProductWithItself, problemOf } from "../kernels/contraction/operands";
 import { splitFor } from "../kernels/contraction/variants";
@@ -21,10 +22,11 @@ export function parallelize(outputs: readonly Tensor[], target: CompileTarget): 
   const replaced = new Map<Tensor, Tensor>();
   const order = topologicalOrder(outputs);
   const reductions = new ReductionSplitter(order, target);
+  const partsOf = sharedParts(target);
   for (const node of order) {
     const inputs = node.inputs.map((input) => replaced.get(input) as Tensor);
     const own = inputs.some((input, index) => input !== node.inputs[index]) ? node.rebind(inputs) : node;
-    replaced.set(node, split(own, node, reductions, target) ?? own);
+    replaced.set(node, split(own, node, reductions, partsOf, target) ?? own);
   }
   return outputs.map((output) => replaced.get(output) as Tensor);
 }
@@ -34,12 +36,13 @@ function split(
   node: Tensor,
   original: Tensor,
   reductions: ReductionSplitter,
+  partsOf: (contraction: Tensor) => number,
   target: CompileTarget,
 ): Tensor | undefined {
   const { kind } = node.primitive.lowering;
   if (kind !== "reduction" && kind !== "contraction") return undefined;
   const wide = node.dtype === "f16" ? node.rebind(mapOnce(node.inputs, (input) => input.cast("f32"))) : node;
-  const result = reductions.split(wide, original) ?? splitContraction(wide, target);
+  const result = reductions.split(wide, original) ?? splitContraction(wide, partsOf, target);
   return result?.cast(node.dtype);
 }
 
@@ -59,12 +62,16 @@ function partsFor(results: number, terms: number, target: CompileTarget): number
   return Math.min(wanted, Math.floor(terms / shortestSum));
 }
 
-function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefined {
+function splitContraction(
+  node: Tensor,
+  partsOf: (contraction: Tensor) => number,
+  target: CompileTarget,
+): Tensor | undefined {
   if (loweringOf(node, "contraction") === undefined || target.without?.includes("parallelize")) return undefined;
   const [a, b] = node.inputs as [Tensor, Tensor];
   const { batch, contract } = node.params as DotParams;
   const extents = contract[0].map((axis) => a.shape[axis] as number);
-  const parts = contractionParts(node, target);
+  const parts = partsOf(node);
   if (parts <= 1) return undefined;
   // The longest axis that divides well.
   const byLength = [...extents.keys()].sort((x, y) => (extents[y] as number) - (extents[x] as number));
@@ -86,6 +93,19 @@ function splitContraction(node: Tensor, target: CompileTarget): Tensor | undefin
     contract: [contract[0].map((axis) => shift(axis, axisA)), contract[1].map((axis) => shift(axis, axisB))],
   });
   return partial.sum({ axis: batch[0].length });
+}
+
+/** {@link contractionParts}, found once for all layers that look alike: GPUs try every split on a draft of the kernel. */
+function sharedParts(target: CompileTarget): (contraction: Tensor) => number {
+  const known = new Map<string, number>();
+  return (node) => {
+    const expressions = new ExpressionLines(isInMemory);
+    const operands = node.inputs.map((input) => expressions.add(input));
+    const key = [...expressions.lines, `(${operands})${describeParams(node.params)}:${node.dtype}`].join("\n");
+    const parts = known.get(key) ?? contractionParts(node, target);
+    known.set(key, parts);
+    return parts;
+  };
 }
 
 /** CPUs need a part per invocation only where results are few; on GPUs the tile decides, too. */

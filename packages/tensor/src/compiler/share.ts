@@ -2,7 +2,7 @@
  * Clusters of equal structure have one text: the layers of a model that look alike are written once. And one pipeline,
  * since the device keeps those by their text.
  */
-import { describeParams } from "../graph/signature";
+import { ExpressionLines } from "../graph/signature";
 import { bindingSlots, type KernelPart, type KernelTensors } from "../kernels/kernel";
 import { loweringOf } from "../primitives/definition";
 import type { Tensor } from "../tensor";
@@ -34,20 +34,11 @@ function structureOf(
   { size, members, stored }: Cluster,
   { reads, writes, inPlace, isStored, offset }: KernelTensors,
 ): string {
-  const numbers = new Map<Tensor, number>();
-  const lines: string[] = [];
   const own = new Set(members.map(({ node }) => node));
-  const isRead = (node: Tensor): boolean =>
-    !own.has(node) && (isStored(node) || loweringOf(node, "leaf") !== undefined);
-  const visit = (node: Tensor): number => {
-    const before = numbers.get(node);
-    if (before !== undefined) return before;
-    const { dtype, shape, primitive, inputs, params } = node;
-    const how = isRead(node) ? "read" : `${primitive.name}(${inputs.map(visit)})${describeParams(params)}`;
-    lines.push(`${how}:${dtype}[${shape}]`);
-    numbers.set(node, lines.length - 1);
-    return lines.length - 1;
-  };
+  const expressions = new ExpressionLines(
+    (node) => !own.has(node) && (isStored(node) || loweringOf(node, "leaf") !== undefined),
+  );
+  const visit = (node: Tensor) => expressions.add(node);
   const list = members.map((member) => {
     const split = member.kind === "loop" ? `/${member.split}` : "";
     return `${member.kind}${split} ${visit(member.node)}${stored.includes(member.node) ? " stored" : ""}`;
@@ -58,5 +49,5 @@ function structureOf(
     const to = at === undefined ? visit(node) : `${visit(node)} from ${at.key}`;
     return leaf === undefined ? to : `${to} over ${visit(leaf)}`;
   });
-  return [...lines, `${size}: ${list.join()}; ${reads.map(visit).join()}; ${places.join()}`].join("\n");
+  return [...expressions.lines, `${size}: ${list.join()}; ${reads.map(visit).join()}; ${places.join()}`].join("\n");
 }

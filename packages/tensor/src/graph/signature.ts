@@ -47,3 +47,31 @@ export const describeParams = (params: unknown): string =>
           ? `number ${Object.is(value, -0) ? "-0" : value}`
           : value,
       );
+
+/**
+ * Expressions down to what is read. Two lists of lines are equal exactly when the expressions are the same functions of what
+ * they read, nodes that several of them share included. They name nothing by identity.
+ */
+export class ExpressionLines {
+  readonly lines: string[] = [];
+  readonly #isRead: (node: Tensor) => boolean;
+  readonly #numbers = new Map<Tensor, number>();
+
+  /** @param isRead where expressions end. */
+  constructor(isRead: (node: Tensor) => boolean) {
+    this.#isRead = isRead;
+  }
+
+  /** The number of the node's line. */
+  add(node: Tensor): number {
+    const before = this.#numbers.get(node);
+    if (before !== undefined) return before;
+    const { dtype, shape, primitive, inputs, params } = node;
+    const how = this.#isRead(node)
+      ? "read"
+      : `${primitive.name}(${inputs.map((input) => this.add(input))})${describeParams(params)}`;
+    const number = this.lines.push(`${how}:${dtype}[${shape}]`) - 1;
+    this.#numbers.set(node, number);
+    return number;
+  }
+}
