@@ -468,6 +468,11 @@ describe("numbers that are not ordinary", () => {
       tanh: x.tanh(),
       sigmoid: x.sigmoid(),
       finite: x.isFinite(),
+      relu: x.relu(),
+      "relu of four neighbours": concat([x, x.neg()]).relu(),
+      maximum: x.maximum(0.5),
+      "maximum, the other way": tensor(0.5).maximum(x),
+      minimum: x.minimum(x.flip(0)),
     };
     const outputs = Object.values(results);
     const expected = evaluateReference(outputs);

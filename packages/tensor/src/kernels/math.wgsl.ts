@@ -114,6 +114,18 @@ fn keep_nan(x: f32, y: f32) -> f32 { return bits_where(is_nan_bits(x), 0x7fc0000
     needs: ["bits_where", "is_nan_bits"],
   },
 
+  max_or_nan: {
+    code: `
+fn max_or_nan(a: f32, b: f32) -> f32 { return keep_nan(a, keep_nan(b, max(a, b))); }`,
+    needs: ["keep_nan"],
+  },
+
+  min_or_nan: {
+    code: `
+fn min_or_nan(a: f32, b: f32) -> f32 { return keep_nan(a, keep_nan(b, min(a, b))); }`,
+    needs: ["keep_nan"],
+  },
+
   /** x · 2^n for x in [1/2, 2): 0 and infinity where the exponent leaves the range of normal numbers. */
   scale_by_power: {
     code: `

@@ -1,4 +1,4 @@
-import type { DType } from "../dtype";
+import { computeType, type DType } from "../dtype";
 import { swapOrNot, threefry2x32 } from "../reference/threefry";
 import type { Tensor } from "../tensor";
 import type { ExpressionContext, Primitive, RuleContext } from "./definition";
@@ -46,11 +46,6 @@ const infix =
   (operator: string) =>
   (a: string, b: string): string =>
     `(${a} ${operator} ${b})`;
-
-const builtin =
-  (name: string) =>
-  (a: string, b: string): string =>
-    `${name}(${a}, ${b})`;
 
 export const add = binary({
   name: "add",
@@ -124,10 +119,16 @@ export const pow = binary({
   ],
 });
 
+/** NaN where an operand is NaN: the builtins may give the other one. */
+const extreme =
+  (name: "max" | "min") =>
+  (a: string, b: string, context: ExpressionContext): string =>
+    computeType[context.output] === "f32" ? context.call(`${name}_or_nan`, a, b) : `${name}(${a}, ${b})`;
+
 /** At ties each operand gets half of the derivative. */
 export const maximum = binary({
   name: "maximum",
-  wgsl: builtin("max"),
+  wgsl: extreme("max"),
   reference: (a, b) => Math.max(a, b),
   derivatives: [(t, a, b) => share(t, a.greater(b), a.equal(b)), (t, a, b) => share(t, b.greater(a), a.equal(b))],
   distinct: true,
@@ -135,7 +136,7 @@ export const maximum = binary({
 
 export const minimum = binary({
   name: "minimum",
-  wgsl: builtin("min"),
+  wgsl: extreme("min"),
   reference: (a, b) => Math.min(a, b),
   derivatives: [(t, a, b) => share(t, a.less(b), a.equal(b)), (t, a, b) => share(t, b.less(a), a.equal(b))],
   distinct: true,

@@ -1,4 +1,4 @@
-import type { DType } from "../dtype";
+import { computeType, type DType } from "../dtype";
 import { erfInv as erfInvReference, erf as erfReference } from "../reference/special";
 import type { Tensor } from "../tensor";
 import type { ExpressionContext, Primitive, RuleContext } from "./definition";
@@ -178,11 +178,19 @@ export const reciprocal = unary({
   domain: [0.2, 4],
 });
 
-/** max(x, 0); the derivative at 0 is 0. Known from the output alone, so that no pre-activation needs to be kept. */
+/**
+ * max(x, 0); the derivative at 0 is 0. Known from the output alone, so that no pre-activation needs to be kept. NaN stays NaN,
+ * where max(NaN, 0) may be 0: as unsigned numbers, the bits of -0 to -inf are 0x80000000 to 0xff800000.
+ */
 export const relu = unary({
   name: "relu",
   takes: "number",
-  wgsl: (x, { literal, output }) => `max(${x}, ${literal(0, output)})`,
+  wgsl: (x, { literal, output, width }) => {
+    if (computeType[output] !== "f32") return `max(${x}, ${literal(0, output)})`;
+    const type = width === 4 ? "vec4<u32>" : "u32";
+    const isNegative = `((bitcast<${type}>(${x}) ^ ${type}(0x80000000u)) <= ${type}(0x7f800000u))`;
+    return `select(${x}, ${literal(0, output)}, ${isNegative})`;
+  },
   reference: (x) => Math.max(x, 0),
   derivative: (t, _x, y) => y.greater(0).where(t, 0),
   distinct: true,
