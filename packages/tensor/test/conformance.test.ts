@@ -457,6 +457,10 @@ describe("extents beyond one tile, one vector and one workgroup", () => {
 
 describe("numbers that are not ordinary", () => {
   const [inf, nan] = [Number.POSITIVE_INFINITY, Number.NaN];
+  /** Four rows of which the second, the third and the fourth have one NaN. */
+  const planted = [undefined, 0, 700, 1999].map((at) =>
+    Array.from({ length: 2000 }, (_, column) => (column === at ? nan : Math.sin(column))),
+  );
 
   it("pass through views, selections and functions, and are found", async () => {
     const x = tensor([nan, inf, -inf, 3.4e38, -0, 1]);
@@ -473,6 +477,14 @@ describe("numbers that are not ordinary", () => {
       maximum: x.maximum(0.5),
       "maximum, the other way": tensor(0.5).maximum(x),
       minimum: x.minimum(x.flip(0)),
+      // NaN first, in between and last, in rows and in columns, short and long.
+      max: x.max(),
+      min: x.flip(0).min(),
+      "max of columns": concat([x, x.flip(0), x.fullLike(1)])
+        .reshape([3, 6])
+        .max({ axis: 0 }),
+      "min of long rows": tensor(planted).min({ axis: 1 }),
+      "max of long columns": tensor(planted).T.max({ axis: 0 }),
     };
     const outputs = Object.values(results);
     const expected = evaluateReference(outputs);

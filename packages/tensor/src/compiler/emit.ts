@@ -271,11 +271,7 @@ export class Emitter {
       width,
       inputs: node.inputs.map((input) => input.dtype),
       output: node.dtype,
-      call: (name, ...operands) => {
-        (width === 4 ? this.vectorFunctions : this.functions).add(name);
-        const list = operands.join(", ");
-        return `${name}${width === 4 ? "_x4" : ""}(${list})`;
-      },
+      call: (name, ...operands) => this.call(name, width, ...operands),
       literal: (value, dtype) => {
         const text = literal(value, dtype);
         return width === 4 ? `${vector(computeType[dtype])}(${text})` : text;
@@ -283,6 +279,12 @@ export class Emitter {
     };
     const code = this.#bind("v", lowering.expression(codes, context, node.params), depth);
     return { code, width, dtype: node.dtype, depth };
+  }
+
+  /** A call of one of the functions in kernels/math.wgsl.ts, applied to every lane. */
+  call(name: string, width: 1 | 4, ...operands: readonly string[]): string {
+    (width === 4 ? this.vectorFunctions : this.functions).add(name);
+    return `${name}${width === 4 ? "_x4" : ""}(${operands.join(", ")})`;
   }
 
   #generated(index: Index, dtype: DType): Value {

@@ -14,6 +14,7 @@ import { type Combine, loweringOf } from "../primitives/definition";
 import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
 import { addIndex, type Index, linearize, scaleIndex, variableIndex } from "../view";
+import { combined, startOf } from "./combine";
 import { bindingSlots, bytesOf, invocationNumber, type KernelPart, type KernelTensors, makeEmitter } from "./kernel";
 
 /** Where vectors of four are used: across the space, along the innermost loop of reductions, or nowhere. */
@@ -131,22 +132,6 @@ function drawLoop(emitter: Emitter, member: Member, position: Index): void {
   step([]);
 }
 
-const lowest = { f32: Number.NEGATIVE_INFINITY, i32: -(2 ** 31), u32: 0, bool: 0 } as const;
-const highest = { f32: Number.POSITIVE_INFINITY, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1, bool: 1 } as const;
-
-function startOf(combine: Combine, type: "f32" | "i32" | "u32" | "bool"): number {
-  if (combine === "sum") return 0;
-  if (combine === "prod") return 1;
-  return combine === "max" || combine === "argmax" ? lowest[type] : highest[type];
-}
-
-const combined: Readonly<Record<"sum" | "prod" | "max" | "min", (a: string, b: string) => string>> = {
-  sum: (a, b) => `${a} + ${b}`,
-  prod: (a, b) => `${a} * ${b}`,
-  max: (a, b) => `max(${a}, ${b})`,
-  min: (a, b) => `min(${a}, ${b})`,
-};
-
 function drawReduction(emitter: Emitter, member: Member, position: Index, vectors: Vectors): Value {
   const combine = combineOf(member) as Combine;
   const input = member.node.inputs[0] as Tensor;
@@ -184,7 +169,7 @@ function drawReduction(emitter: Emitter, member: Member, position: Index, vector
     const value = emitter.value(input, memberCoordinates(member, position, variables));
     const code = isWide && value.width === 1 ? splat(value) : value.code;
     if (place === undefined) {
-      emitter.line(`${target} = ${combined[combine as "sum"](target, code)};`);
+      emitter.line(`${target} = ${combined(emitter, { combine, type, width: isWide ? 4 : 1 }, target, code)};`);
       return;
     }
     const better = emitter.fresh("better");
@@ -198,11 +183,9 @@ function drawReduction(emitter: Emitter, member: Member, position: Index, vector
   const result = emitter.fresh("result");
   if (place !== undefined) emitter.line(`let ${result} = ${place};`);
   else if (inLoop) {
-    const pair = (a: string, b: string) => combined[combine as "sum"](`${total}.${a}`, `${total}.${b}`);
-    const call = combine === "max" || combine === "min";
-    emitter.line(
-      `let ${result} = ${call ? `${combine}(${pair("x", "y")}, ${pair("z", "w")})` : combined[combine as "sum"](`(${pair("x", "y")})`, `(${pair("z", "w")})`)};`,
-    );
+    const both = (a: string, b: string) => combined(emitter, { combine, type, width: 1 }, a, b);
+    const [left, right] = [both(`${total}.x`, `${total}.y`), both(`${total}.z`, `${total}.w`)];
+    emitter.line(`let ${result} = ${both(left, right)};`);
   } else emitter.line(`let ${result} = ${total};`);
   return { code: result, width: vectors === "space" ? 4 : 1, dtype: member.node.dtype, depth: emitter.depth };
 }

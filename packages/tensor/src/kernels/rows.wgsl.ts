@@ -41,6 +41,7 @@ import {
   substitute,
   variableIndex,
 } from "../view";
+import { combined, startOf } from "./combine";
 import { bindingSlots, bytesOf, type KernelPart, type KernelTensors, makeEmitter, type WorkgroupArray } from "./kernel";
 
 /** How the work of a cluster is spread over a workgroup. */
@@ -276,21 +277,6 @@ interface Shared {
   readonly place?: string;
 }
 
-const lowest = { f32: Number.NEGATIVE_INFINITY, i32: -(2 ** 31), u32: 0, bool: 0 } as const;
-const highest = { f32: Number.POSITIVE_INFINITY, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1, bool: 1 } as const;
-
-function startOf(combine: Combine, type: Accumulator["type"]): number {
-  if (combine === "sum") return 0;
-  if (combine === "prod") return 1;
-  return combine === "max" || combine === "argmax" ? lowest[type] : highest[type];
-}
-
-function combined(combine: Combine, a: string, b: string): string {
-  if (combine === "sum") return `(${a} + ${b})`;
-  if (combine === "prod") return `(${a} * ${b})`;
-  return `${combine}(${a}, ${b})`;
-}
-
 /** One text of the kernel; statements go to an emitter. */
 class Drawing {
   readonly workgroups: number;
@@ -457,14 +443,15 @@ class Drawing {
 
   #add(accumulator: Accumulator, position: Index, { index, condition }: Term): void {
     const emitter = this.#emitter;
-    const { member, combine, start, target, place } = accumulator;
+    const { member, combine, type, start, target, place } = accumulator;
     const input = member.node.inputs[0] as Tensor;
     const coordinates = memberCoordinates(member, position, delinearize(index, loopExtents(member)));
     const value = emitter.value(input, coordinates);
     const code = accumulator.isWide && value.width === 1 ? splat(value) : value.code;
     if (place === undefined) {
       const own = condition === undefined ? code : `select(${start}, ${code}, ${condition})`;
-      emitter.line(`${target} = ${combined(combine, target, own)};`);
+      const width = accumulator.isWide ? 4 : 1;
+      emitter.line(`${target} = ${combined(emitter, { combine, type, width }, target, own)};`);
       return;
     }
     const compare = `${code} ${combine === "argmax" ? ">" : "<"} ${target}`;
@@ -603,12 +590,14 @@ class Drawing {
   }
 
   /** All parts as one: values in a tree, in the order of the parts; positions one after the other. */
-  #combineAll({ combine, place }: Accumulator, count: number, part: (index: string) => Shared): Shared {
+  #combineAll({ combine, type, place }: Accumulator, count: number, part: (index: string) => Shared): Shared {
     if (place !== undefined) return this.#firstBest(combine, count, part);
+    const width = this.#layout.vectors === "space" ? 4 : 1;
     const tree = (first: number, length: number): string => {
       if (length === 1) return part(String(first)).value;
       const half = length >> 1;
-      return combined(combine, tree(first, half), tree(first + half, length - half));
+      const [left, right] = [tree(first, half), tree(first + half, length - half)];
+      return combined(this.#emitter, { combine, type, width }, left, right);
     };
     return { value: tree(0, count) };
   }
