@@ -1,4 +1,4 @@
-/** Limits and maxima that keep what is not finite visible: on GPUs max(NaN, x) may be x, a wrong number where there is none. */
+/** Limits and maxima that keep infinities visible, which a maximum would replace by a number that is wrong. */
 import type { Tensor } from "@thalweg/tensor";
 
 /** x, or `least` where x is smaller. What is not finite stays what it is. */

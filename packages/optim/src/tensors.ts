@@ -95,12 +95,6 @@ export function withRoles<T>(roles: unknown, decide: (parameter: ParameterInfo) 
   };
 }
 
-/** x between two limits. NaN stays NaN, for which the maxima and minima of GPUs may give a limit. */
-export const limited = (x: Tensor, low: Tensor | number | undefined, high: Tensor | number | undefined): Tensor => {
-  const raised = low === undefined ? x : x.less(low).where(low, x);
-  return high === undefined ? raised : raised.greater(high).where(high, raised);
-};
-
 /** Zeros like every tensor, f32. */
 export const treeZeros = (tree: TensorTree): TensorTree => treeFull(tree, 0);
 

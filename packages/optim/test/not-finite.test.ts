@@ -1,13 +1,11 @@
 import { type Tensor, tensor } from "@thalweg/tensor";
 import { evaluateReference } from "@thalweg/tensor/testing";
 import { describe, expect, it } from "vitest";
-import { withGpuMaxima } from "../../../test/gpu-maxima";
 import { clipByGlobalNorm, clipByValue, type GradientTransformation, optimizers, project } from "../src/index";
 import { adaptedDamping } from "../src/transforms/quadratic-model";
 import { extrasOf, structureOf } from "./training";
 
-const asOnGpus = (x: Tensor): number[] =>
-  withGpuMaxima(tensor([0, 1]), () => evaluateReference([x]).flatMap(({ values }) => Array.from(values)));
+const numbers = (x: Tensor): number[] => evaluateReference([x]).flatMap(({ values }) => Array.from(values));
 
 const params = () => ({
   x: tensor([
@@ -31,7 +29,7 @@ function thirdUpdate(optimizer: GradientTransformation): number[] {
   let state = optimizer.init(params(), structureOf(params()));
   for (const finite of [0.2, 0.25]) [, state] = update(state, finite);
   const [{ x }] = update(state, Number.NaN);
-  return asOnGpus(x);
+  return numbers(x);
 }
 
 describe("a gradient that is not a number makes an update that is none", () => {
@@ -55,5 +53,5 @@ it("a damping that is not a number stays what it is", () => {
     thresholds: [0.25, 0.75],
     bounds: [1e-8, 1],
   });
-  expect(asOnGpus(next)).toEqual([Number.NaN]);
+  expect(numbers(next)).toEqual([Number.NaN]);
 });

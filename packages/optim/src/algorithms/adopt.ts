@@ -1,5 +1,5 @@
 import { defineOptimizer } from "../optimizer-record";
-import { limited, mapTensors } from "../tensors";
+import { mapTensors } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { updateAverage } from "../transforms/average";
 import {
@@ -37,8 +37,8 @@ export function scaleByAdopt(options: AdoptScalingOptions): GradientTransformati
       const limit = context.step.cast("f32").sqrt().sqrt();
       const scaled = mapTensors(
         (g, v) => {
-          const ratio = g.div(awayFromZero(limited(v.sqrt(), epsilon, undefined)));
-          return isFirst.where(0, clip ? limited(ratio, limit.neg(), limit) : ratio);
+          const ratio = g.div(awayFromZero(v.sqrt().maximum(epsilon)));
+          return isFirst.where(0, clip ? ratio.maximum(limit.neg()).minimum(limit) : ratio);
         },
         gradients,
         buffers.secondMoment,

@@ -2,7 +2,7 @@ import type { Tensor } from "@thalweg/tensor";
 import { constant, decayConstant, nonNegative } from "../constant";
 import { defineOptimizer } from "../optimizer-record";
 import { checkSteps, type Schedule } from "../schedules/schedule";
-import { limited, mapTensors, type TensorTree, treeZeros } from "../tensors";
+import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { updateAverage } from "../transforms/average";
 import { awayFromZero } from "../transforms/moments";
@@ -56,7 +56,10 @@ export function scaleBySophia(options: SophiaScalingOptions): GradientTransforma
               buffers.curvature,
             );
       const direction = (m: Tensor, h: Tensor) =>
-        limited(m.div(awayFromZero(limited(h.mul(factor), eps, undefined))), -1, 1);
+        m
+          .div(awayFromZero(h.mul(factor).maximum(eps)))
+          .maximum(-1)
+          .minimum(1);
       return [mapTensors(direction, moment, curvature), { moment, curvature }];
     },
   });

@@ -1,6 +1,6 @@
 import type { Tensor } from "@thalweg/tensor";
 import { constant, nonNegative, positive } from "../constant";
-import { limited, mapTensors, treeNorm } from "../tensors";
+import { mapTensors, treeNorm } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
 export interface ClipByGlobalNormOptions {
@@ -70,7 +70,7 @@ export function clipByValue({ maxValue }: ClipByValueOptions): GradientTransform
     constants: [constant("clipByValue", "maxValue", maxValue, positive)],
     update: (gradients, buffers, { constant: numbers }) => {
       const [max] = numbers("maxValue") as [Tensor];
-      return [mapTensors((g) => limited(g, max.neg(), max), gradients), buffers];
+      return [mapTensors((g) => g.maximum(max.neg()).minimum(max), gradients), buffers];
     },
   });
 }

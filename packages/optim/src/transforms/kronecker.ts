@@ -11,7 +11,7 @@ import {
   precondition,
 } from "@thalweg/curvature";
 import { full, scalar, sizeOf, stack, type Tensor, tensor, treeFlatten, treeLeaves } from "@thalweg/tensor";
-import { limited, mapTensors, type TensorTree } from "../tensors";
+import { mapTensors, type TensorTree } from "../tensors";
 import type { Curvature, Refresh } from "../transform";
 import type { Turns } from "./block-turns";
 
@@ -116,7 +116,7 @@ function dampingOf(
 ): Tensor {
   const own = blockDamping === "curvature" ? damping.mul(scale) : damping;
   const raised = gradientDamping?.mul(blockNorm(blocks[index] as Block, gradients)).sqrt();
-  return (raised === undefined ? own : limited(raised, own, undefined)).mul(cell(table, index, "boost"));
+  return (raised === undefined ? own : raised.maximum(own)).mul(cell(table, index, "boost"));
 }
 
 /** State after the rare work of a step: as much of it as the step is compiled with, and whose turn it is. */

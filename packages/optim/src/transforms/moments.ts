@@ -1,7 +1,7 @@
 import type { Tensor } from "@thalweg/tensor";
 import { type Constant, constant, decayConstant, nonNegative } from "../constant";
 import type { Schedule } from "../schedules/schedule";
-import { limited, mapTensors, type TensorTree, treeZeros } from "../tensors";
+import { mapTensors, type TensorTree, treeZeros } from "../tensors";
 import type { UpdateContext } from "../transform";
 import { biasCorrection, updateAverage } from "./average";
 
@@ -60,6 +60,6 @@ export function unbiasing({ step, constant: numbers }: UpdateContext) {
 export const squares = (tree: TensorTree): TensorTree => mapTensors((x) => x.square(), tree);
 
 /** What divides is kept from 0, where only zeros are divided. */
-export const awayFromZero = (divisor: Tensor): Tensor => limited(divisor, smallest, undefined);
+export const awayFromZero = (divisor: Tensor): Tensor => divisor.maximum(smallest);
 
 const smallest = 1e-37;

@@ -1,6 +1,6 @@
-import { ArgumentError } from "@thalweg/tensor";
+import { ArgumentError, type Tensor } from "@thalweg/tensor";
 import { constant } from "../constant";
-import { limited, mapTensors } from "../tensors";
+import { mapTensors } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 
 export interface ProjectionOptions {
@@ -32,7 +32,11 @@ export function project({ min, max }: ProjectionOptions): GradientTransformation
     update: (updates, buffers, { params, constant: numbers }) => {
       const [low] = min === undefined ? [] : numbers("min");
       const [high] = max === undefined ? [] : numbers("max");
-      return [mapTensors((u, x) => limited(x.add(u), low, high).sub(x), updates, params), buffers];
+      const inBox = (x: Tensor): Tensor => {
+        const raised = low === undefined ? x : x.maximum(low);
+        return high === undefined ? raised : raised.minimum(high);
+      };
+      return [mapTensors((u, x) => inBox(x.add(u)).sub(x), updates, params), buffers];
     },
   });
 }

@@ -1,6 +1,5 @@
 /** Damping and step lengths from the quadratic model of the loss, on the device. */
 import type { Tensor } from "@thalweg/tensor";
-import { limited } from "../tensors";
 
 export interface AdaptedDampingOptions {
   /** The factor by which λ falls, and one over which it rises: ω^T₁. */
@@ -30,7 +29,7 @@ export function adaptedDamping(
   const moved = isSound
     .and(ratio.greater(upper))
     .where(damping.mul(factor), isSound.and(ratio.greaterEqual(lower)).where(damping, damping.mul(1 / factor)));
-  return isSound.and(isDown.not()).where(damping, limited(moved, least, largest));
+  return isSound.and(isDown.not()).where(damping, moved.maximum(least).minimum(largest));
 }
 
 /** Lengths along a direction and along the update before. */

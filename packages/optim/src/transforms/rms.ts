@@ -1,7 +1,7 @@
 import type { Tensor } from "@thalweg/tensor";
 import { constant, decayConstant, nonNegative } from "../constant";
 import type { Schedule } from "../schedules/schedule";
-import { limited, mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
+import { mapTensors, type TensorTree, treeFull, treeZeros } from "../tensors";
 import { type GradientTransformation, transformation } from "../transform";
 import { biasCorrection, updateAverage } from "./average";
 import { awayFromZero } from "./moments";
@@ -63,7 +63,7 @@ export function scaleByRms(options: RmsScalingOptions): GradientTransformation {
       const firstMoment = centered ? updateAverage(average, buffers.firstMoment, gradients) : null;
       // Rounding can make the difference negative where the gradient hardly varies.
       const variance = centered
-        ? mapTensors((v, m) => limited(v.sub(m.square()), 0, undefined), secondMoment, firstMoment)
+        ? mapTensors((v, m) => v.sub(m.square()).maximum(0), secondMoment, firstMoment)
         : secondMoment;
       const unbias = debiased ? biasCorrection(average, step).reciprocal() : undefined;
       const divisor = (v: Tensor) => {

@@ -1,6 +1,5 @@
 /** Steps that are taken back because the loss of their batch rose, on the device. */
 import { full, type Tensor, tensor } from "@thalweg/tensor";
-import { limited } from "../tensors";
 
 /** (A type, so that it counts as a tree.) */
 export type RejectionState = {
@@ -49,7 +48,7 @@ export function judged(
   const isRaised = knownSince === undefined ? isRejected : isRejected.and(knownSince.greater(before.raisedAt));
   return {
     isRejected,
-    damping: damping && isRaised.where(limited(damping.mul(factor), undefined, largest), damping),
+    damping: damping && isRaised.where(damping.mul(factor).minimum(largest), damping),
     state: {
       count: isRejected.where(before.count.add(1), before.count),
       raisedAt: isRaised.where(step.cast("f32"), before.raisedAt),
