@@ -231,9 +231,11 @@ export class Tensor {
     if (exponent === 1) return this;
     return exponent % 2 === 0 ? half.mul(half) : half.mul(half).mul(this);
   }
+  /** NaN where one of the two is. */
   maximum(other: Operand): Tensor {
     return this.#binary(p.maximum, other);
   }
+  /** NaN where one of the two is. */
   minimum(other: Operand): Tensor {
     return this.#binary(p.minimum, other);
   }
@@ -350,7 +352,7 @@ export class Tensor {
   square(): Tensor {
     return this.mul(this);
   }
-  /** max(x, 0), with derivative 0 at 0. */
+  /** max(x, 0), with derivative 0 at 0; NaN stays NaN. */
   relu(): Tensor {
     return this.#unary(p.relu);
   }
@@ -408,9 +410,11 @@ export class Tensor {
   prod(options: ReduceOptions = {}): Tensor {
     return this.#reduce(p.prod, options);
   }
+  /** The largest element; NaN if one is. */
   max(options: ReduceOptions = {}): Tensor {
     return this.#reduce(p.max, options);
   }
+  /** The smallest element; NaN if one is. */
   min(options: ReduceOptions = {}): Tensor {
     return this.#reduce(p.min, options);
   }
@@ -440,7 +444,7 @@ export class Tensor {
       return keepDims ? total : total.squeeze(axes);
     });
   }
-  /** Position of the first largest element, i32. */
+  /** Position of the first largest element, i32, NaN not counted. */
   argmax({ axis, keepDims = false }: { readonly axis: number; readonly keepDims?: boolean }): Tensor {
     return this.#reduce(p.argmax, { axis: normalizeAxis("argmax", axis, this.rank), keepDims });
   }
