@@ -95,8 +95,9 @@ function splitContraction(
   return partial.sum({ axis: batch[0].length });
 }
 
-/** {@link contractionParts}, found once for all layers that look alike: GPUs try every split on a draft of the kernel. */
+/** {@link contractionParts}; on GPUs, where every split is tried on a draft, found once for all layers that look alike. */
 function sharedParts(target: CompileTarget): (contraction: Tensor) => number {
+  if (target.isSoftware) return (node) => contractionParts(node, target);
   const known = new Map<string, number>();
   return (node) => {
     const expressions = new ExpressionLines(isInMemory);
