@@ -1,14 +1,17 @@
 // What per-sample quantities and Kronecker factors cost beside the gradient, and how much memory they take.
 //
 //   node --import ./scripts/run-sources.mjs packages/curvature/bench/cost.bench.ts [batch] [runs] [nets] [--write]
+//       [--gpu] [--without reorder]
 //
 // Every program computes the gradient and one quantity from one graph; its time is divided by that of the usual loss and
 // gradient, which run in turn with it. Operations and memory are those of the plan, so they are exact and the same on every
 // run; with 0 runs they are all there is, and nothing is computed. `nets` are names joined with commas: mlp, 2c2d, 3c3d, resnet20, vit. With --write their tables go into
-// docs/curvature/cost.md, where BackPACK's figures stand beside them; those of other nets stay as they are.
+// docs/curvature/cost.md, where BackPACK's figures stand beside them; those of other nets stay as they are. With 0 runs, --gpu
+// plans for a GPU with this adapter's limits, and --without leaves out a pass of the compiler.
 //
 // On a software adapter, times are those of the process on all processors, in which other processes do not count.
 import { readFileSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { valueAndGrad } from "@thalweg/autograd";
 import {
   type CurvatureProblem,
@@ -20,11 +23,21 @@ import {
 } from "@thalweg/curvature";
 import * as nn from "@thalweg/nn";
 import { compile, evaluate, init, key, type Program, type Tensor, tensor, treeLeaves, uniform } from "@thalweg/tensor";
+import { type CompileTarget, retarget } from "@thalweg/tensor/testing";
 
-const given = process.argv.slice(2).filter((argument) => argument !== "--write");
-const [batch = 128, runs = 5] = given.slice(0, 2).map(Number);
-const chosen = (given[2] ?? "mlp,2c2d,3c3d,resnet20,vit").split(",");
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { write: { type: "boolean" }, gpu: { type: "boolean" }, without: { type: "string" } },
+});
+const [batch = 128, runs = 5] = positionals.slice(0, 2).map(Number);
+const chosen = (positionals[2] ?? "mlp,2c2d,3c3d,resnet20,vit").split(",");
 const device = await init();
+if (runs === 0) {
+  const without = (flags.without?.split(",") ?? []) as NonNullable<CompileTarget["without"]>;
+  retarget(device, { isSoftware: device.adapter.isSoftware && !flags.gpu, without });
+  // What is looked at is the plan: no kernel has to be compiled.
+  device.pipelineAsync = async () => ({}) as GPUComputePipeline;
+}
 
 const conv = (features: number, kernel: number, padding: "same" | "valid" = "same", stride = 1) =>
   nn.conv2d({ features, kernel, padding, stride });
@@ -265,6 +278,6 @@ for (const name of chosen) {
   const net = nets[name];
   if (net === undefined) throw new TypeError(`There is no net "${name}". Known: ${Object.keys(nets).join(", ")}.`);
   const lines = await measure(name, net.model, net.shape);
-  if (process.argv.includes("--write")) write(name, lines);
+  if (flags.write) write(name, lines);
 }
 process.exit(0);

@@ -14,8 +14,11 @@ export const bytesPerElement: Readonly<Record<DType, number>> = { f32: 4, f16: 2
 export const isFloat = (dtype: DType): boolean => dtype === "f32" || dtype === "f16";
 export const isInteger = (dtype: DType): boolean => dtype === "i32" || dtype === "u32";
 
+/** A WGSL type of arithmetic. */
+export type ComputeType = "f32" | "i32" | "u32" | "bool";
+
 /** The WGSL type in which arithmetic on `dtype` happens. */
-export const computeType: Readonly<Record<DType, "f32" | "i32" | "u32" | "bool">> = {
+export const computeType: Readonly<Record<DType, ComputeType>> = {
   f32: "f32",
   f16: "f32",
   i32: "i32",

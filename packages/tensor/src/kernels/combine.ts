@@ -1,8 +1,7 @@
 /** How terms of a reduction become one, in WGSL. */
 import type { Emitter } from "../compiler/emit";
+import type { ComputeType } from "../dtype";
 import type { Combine } from "../primitives/definition";
-
-type ComputeType = "f32" | "i32" | "u32" | "bool";
 
 const lowest = { f32: Number.NEGATIVE_INFINITY, i32: -(2 ** 31), u32: 0, bool: 0 } as const;
 const highest = { f32: Number.POSITIVE_INFINITY, i32: 2 ** 31 - 1, u32: 2 ** 32 - 1, bool: 1 } as const;

@@ -114,12 +114,14 @@ fn keep_nan(x: f32, y: f32) -> f32 { return bits_where(is_nan_bits(x), 0x7fc0000
     needs: ["bits_where", "is_nan_bits"],
   },
 
+  /** The larger one; NaN if one of the two is. */
   max_or_nan: {
     code: `
 fn max_or_nan(a: f32, b: f32) -> f32 { return keep_nan(a, keep_nan(b, max(a, b))); }`,
     needs: ["keep_nan"],
   },
 
+  /** The smaller one; NaN if one of the two is. */
   min_or_nan: {
     code: `
 fn min_or_nan(a: f32, b: f32) -> f32 { return keep_nan(a, keep_nan(b, min(a, b))); }`,

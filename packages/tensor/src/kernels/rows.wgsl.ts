@@ -26,7 +26,7 @@ import { type Emitter, laneIndex, laneName, literal, splat, type Value } from ".
 import { type Cluster, everyRead, findReads, loopExtents, type Member, memberCoordinates } from "../compiler/fuse";
 import { smallBytes } from "../compiler/pack";
 import type { CompileTarget } from "../compiler/target";
-import { computeType } from "../dtype";
+import { type ComputeType, computeType } from "../dtype";
 import { type Combine, loweringOf } from "../primitives/definition";
 import { sizeOf } from "../shape";
 import type { Tensor } from "../tensor";
@@ -261,7 +261,7 @@ interface Term {
 interface Accumulator {
   readonly member: Member;
   readonly combine: Combine;
-  readonly type: "f32" | "i32" | "u32" | "bool";
+  readonly type: ComputeType;
   readonly isWide: boolean;
   readonly start: string;
   readonly total: string;
